@@ -1,0 +1,147 @@
+/*
+ * link-message: what otad and otad-installer say to each other, both directions of each message side by side.
+ *
+ * sd-bus, peer to peer (link/peer-bus.h). Either side may be hostile to the other: each _read checks every
+ * length, count, word and name before it is used, and refuses the whole message otherwise (-EBADMSG). Strings
+ * are valid UTF-8 without control characters; names are tokens. D-Bus signatures (D-Bus Specification, "Type
+ * System"):
+ *
+ *   GetState()                 -> STATE
+ *   Begin(s session, s job_id, t attempt, a(stsays) files: target, size, algorithm, signature, certificate)
+ *                              -> at resume offset of each file, in the order of `files`
+ *   Write(u file, t offset)    -> h the write end of a pipe
+ *   Verify() SelfTest() Commit() Reboot() Release()
+ *   Activate()                 -> b reboot needed
+ *   RollBack(s word, s detail)
+ *   signal Progress(u file, t written, t durable, t verified)
+ *   signal StateChanged(STATE)
+ *   STATE = s session, s job_id, t attempt, s state, s word, s detail, b reboot_needed, b without_signature,
+ *           s previous_version, s version, t selftest_left_usec, a(sstttt) files: target, slot, size,
+ * written, durable, verified
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <systemd/sd-bus.h>
+
+#include "base/failure.h"
+#include "base/signature-algorithm.h"
+#include "base/update-state.h"
+
+#define LINK_PATH      "/org/otad1/installer"
+#define LINK_INTERFACE "org.otad1.Installer"
+
+#define LINK_ERROR_NAME_FAILED      "org.otad1.Error.Failed" /* message: "WORD detail" */
+#define LINK_ERROR_NAME_NOT_NOW     "org.otad1.Error.NotNow" /* message: the hook's reason */
+#define LINK_ERROR_NAME_BUSY        "org.otad1.Error.Busy"   /* another session, or a step is still at work */
+#define LINK_ERROR_NAME_OUT_OF_TURN "org.otad1.Error.OutOfTurn" /* not in this state */
+
+enum {
+        LINK_FILES_MAX = 10,   /* AWS IoT service quotas: files in one stream */
+        LINK_JOB_ID_MAX = 64,  /* AWS IoT jobs API: jobId */
+        LINK_SESSION_MAX = 88, /* "JOBID#EXECUTION" */
+        LINK_TARGET_MAX = 64,  /* config: name of a target, and of a slot */
+        LINK_CERT_MAX = 255,   /* the job's certfile: a selector in the trust store, never a path */
+        LINK_VERSION_MAX = 128,
+};
+
+typedef struct LinkFile {
+        char target[LINK_TARGET_MAX + 1];
+        uint64_t size_bytes;
+        SignatureAlgorithm algorithm;           /* NONE exactly where n_signature is 0 */
+        uint8_t signature[SIGNATURE_MAX_BYTES]; /* decoded from base64 */
+        size_t n_signature;
+        char cert[LINK_CERT_MAX + 1]; /* may be empty: the trust store decides */
+} LinkFile;
+
+typedef struct LinkBegin {
+        char session[LINK_SESSION_MAX + 1];
+        char job_id[LINK_JOB_ID_MAX + 1];
+        uint64_t attempt; /* the job's execution number; counts from 1 */
+        size_t n_files;   /* 1..LINK_FILES_MAX */
+        LinkFile files[LINK_FILES_MAX];
+} LinkBegin;
+
+typedef struct LinkOffsets {
+        size_t n_files;
+        uint64_t resume_bytes[LINK_FILES_MAX]; /* durable on the target; the next Write() starts here */
+} LinkOffsets;
+
+typedef struct LinkFileState {
+        char target[LINK_TARGET_MAX + 1];
+        char slot[LINK_TARGET_MAX + 1]; /* the slot being written; empty for a file */
+        uint64_t size_bytes;
+        uint64_t written_bytes;  /* handed to the kernel */
+        uint64_t durable_bytes;  /* there after a power cut */
+        uint64_t verified_bytes; /* read back and hashed since the installer started */
+} LinkFileState;
+
+typedef struct LinkState {
+        char session[LINK_SESSION_MAX + 1]; /* empty: no session; then the state is idle */
+        char job_id[LINK_JOB_ID_MAX + 1];
+        uint64_t attempt;
+        UpdateState state;
+        Failure failure;        /* set from the moment something went wrong that ends the session */
+        bool reboot_needed;     /* the next step is Reboot() */
+        bool without_signature; /* at least one file has none (and policy allows that) */
+        char previous_version[LINK_VERSION_MAX + 1]; /* the running version at Begin */
+        char version[LINK_VERSION_MAX + 1];          /* the running version now */
+        uint64_t selftest_left_usec; /* until the installer rolls back; USEC_INFINITY outside of testing */
+        size_t n_files;
+        LinkFileState files[LINK_FILES_MAX];
+} LinkState;
+
+typedef struct LinkProgress {
+        unsigned file;
+        uint64_t written_bytes;
+        uint64_t durable_bytes;
+        uint64_t verified_bytes;
+} LinkProgress;
+
+/* How a call ended otherwise than well. */
+typedef enum LinkErrorKind {
+        LINK_ERROR_FAILED,  /* failure says why; the session's state says what becomes of it */
+        LINK_ERROR_NOT_NOW, /* a hook asked for later; nothing is lost, call again */
+        LINK_ERROR_BUSY,
+        LINK_ERROR_OUT_OF_TURN,
+        LINK_ERROR_LOST, /* never on the wire: connection lost or no sign of life; outcome unknown */
+        _LINK_ERROR_MAX,
+} LinkErrorKind;
+
+typedef struct LinkError {
+        LinkErrorKind kind;
+        Failure failure; /* NOT_NOW: FAILURE_HOOK_NOT_NOW; BUSY, OUT_OF_TURN, LOST: FAILURE_INSTALLER */
+} LinkError;
+
+/*
+ * _append: 0 or negative errno of sd-bus; the value comes from our own code and is asserted to be in bounds.
+ * _read: 0, or -EBADMSG where a bound or a type is broken (*ret is then undefined).
+ */
+_must_use_ int link_begin_append(sd_bus_message *m, const LinkBegin *begin);
+_must_use_ int link_begin_read(sd_bus_message *m, LinkBegin *ret);
+_must_use_ int link_offsets_append(sd_bus_message *m, const LinkOffsets *offsets);
+_must_use_ int link_offsets_read(sd_bus_message *m, LinkOffsets *ret);
+_must_use_ int link_write_append(sd_bus_message *m, unsigned file, uint64_t offset);
+_must_use_ int link_write_read(sd_bus_message *m, unsigned *ret_file, uint64_t *ret_offset);
+_must_use_ int link_roll_back_append(sd_bus_message *m, const Failure *why);
+_must_use_ int link_roll_back_read(sd_bus_message *m, Failure *ret);
+_must_use_ int link_progress_append(sd_bus_message *m, const LinkProgress *progress);
+_must_use_ int link_progress_read(sd_bus_message *m, LinkProgress *ret);
+_must_use_ int link_state_append(sd_bus_message *m, const LinkState *state);
+_must_use_ int link_state_read(sd_bus_message *m, LinkState *ret);
+
+/* The error of an answer. Reading never fails: what is not understood becomes LINK_ERROR_FAILED,
+ * FAILURE_INSTALLER. */
+_must_use_ int link_error_format(const LinkError *error, sd_bus_error *ret);
+void link_error_parse(const sd_bus_error *wire, LinkError *ret);
+void link_error_set(LinkError *error, LinkErrorKind kind, FailureReason reason, const char *detail);
+
+/* The rules for names, shared by both ends and by who builds a LinkBegin. */
+bool link_session_is_valid(const char *session);
+bool link_job_id_is_valid(const char *job_id);
+bool link_target_is_valid(const char *target);
+bool link_cert_is_valid(const char *cert); /* may be empty; printable UTF-8 */
+/* Two Begin()s that mean the same bytes of the same session. */
+bool link_begin_is_same(const LinkBegin *a, const LinkBegin *b);
