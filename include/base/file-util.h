@@ -1,0 +1,31 @@
+/*
+ * file-util: files that are either whole or not there.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/cleanup.h"
+
+/* Retries short counts and EINTR. -errno; read_full returns the bytes read, fewer only at the end of the
+ * file. */
+_must_use_ int write_full(int fd, const void *data, size_t n_data);
+_must_use_ int pwrite_full(int fd, const void *data, size_t n_data, uint64_t offset);
+_must_use_ ssize_t pread_full(int fd, void *data, size_t n_data, uint64_t offset);
+
+/*
+ * Replaces dir_fd/name with `data` so that after a power cut either the old or the new content is there,
+ * whole: written to a temporary name beside it, synced, renamed, directory synced.
+ */
+_must_use_ int file_replace(int dir_fd, const char *name, const void *data, size_t n_data, mode_t mode);
+
+/* Reads at most max_bytes of a regular file; -EFBIG beyond. *ret gets a NUL after its *ret_size bytes. */
+_must_use_ int file_read(int dir_fd, const char *name, size_t max_bytes, char **ret, size_t *ret_size);
+
+/* Makes `path` and its parents with `mode`; fine where it is there already. */
+_must_use_ int directory_make(const char *path, mode_t mode);
+_must_use_ int directory_sync(int dir_fd);
+
+int fd_set_nonblocking(int fd);

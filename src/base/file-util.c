@@ -1,0 +1,157 @@
+#include "base/file-util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+
+int close_fd(int fd)
+{
+        int saved_errno = errno;
+
+        /* Linux has released the descriptor even where close() reports EINTR; write errors were caught by
+         * fsync(). */
+        if (fd >= 0)
+                (void)close(fd);
+        errno = saved_errno;
+        return -1;
+}
+
+int write_full(int fd, const void *data, size_t n_data)
+{
+        for (const char *p = data; n_data > 0;) {
+                ssize_t n = write(fd, p, n_data);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                p += n;
+                n_data -= (size_t)n;
+        }
+        return 0;
+}
+
+int pwrite_full(int fd, const void *data, size_t n_data, uint64_t offset)
+{
+        for (const char *p = data; n_data > 0;) {
+                ssize_t n = pwrite(fd, p, n_data, (off_t)offset);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        return -ENOSPC;
+                p += n;
+                offset += (uint64_t)n;
+                n_data -= (size_t)n;
+        }
+        return 0;
+}
+
+ssize_t pread_full(int fd, void *data, size_t n_data, uint64_t offset)
+{
+        size_t done = 0;
+
+        while (done < n_data) {
+                ssize_t n = pread(fd, (char *)data + done, n_data - done, (off_t)(offset + done));
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        break;
+                done += (size_t)n;
+        }
+        return (ssize_t)done;
+}
+
+int directory_sync(int dir_fd)
+{
+        return fsync(dir_fd) < 0 ? -errno : 0;
+}
+
+int file_replace(int dir_fd, const char *name, const void *data, size_t n_data, mode_t mode)
+{
+        _cleanup_close_ int fd = -1;
+        char temporary[256];
+        int r;
+
+        r = snprintf(temporary, sizeof(temporary), ".%s.new", name);
+        if (r < 0 || (size_t)r >= sizeof(temporary))
+                return -ENAMETOOLONG;
+        fd = openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+        if (fd < 0)
+                return -errno;
+        r = write_full(fd, data, n_data);
+        if (r >= 0 && fsync(fd) < 0)
+                r = -errno;
+        if (r >= 0 && renameat(dir_fd, temporary, dir_fd, name) < 0)
+                r = -errno;
+        if (r < 0) {
+                (void)unlinkat(dir_fd, temporary, 0);
+                return r;
+        }
+        return directory_sync(dir_fd);
+}
+
+int file_read(int dir_fd, const char *name, size_t max_bytes, char **ret, size_t *ret_size)
+{
+        _cleanup_free_ char *data = NULL;
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+        ssize_t n;
+
+        fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        if (fd < 0)
+                return -errno;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return -EINVAL;
+
+        /* One byte more than allowed is asked for: st_size says nothing about files in /proc. */
+        data = malloc(max_bytes + 2);
+        if (!data)
+                return -ENOMEM;
+        n = pread_full(fd, data, max_bytes + 1, 0);
+        if (n < 0)
+                return (int)n;
+        if ((size_t)n > max_bytes)
+                return -EFBIG;
+        data[n] = 0;
+        *ret = TAKE_PTR(data);
+        *ret_size = (size_t)n;
+        return 0;
+}
+
+int directory_make(const char *path, mode_t mode)
+{
+        _cleanup_free_ char *copy = strdup(path);
+
+        if (!copy)
+                return -ENOMEM;
+        for (char *p = copy + 1; *p; p++) {
+                if (*p != '/')
+                        continue;
+                *p = 0;
+                if (mkdir(copy, mode) < 0 && errno != EEXIST)
+                        return -errno;
+                *p = '/';
+        }
+        return mkdir(copy, mode) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+int fd_set_nonblocking(int fd)
+{
+        int flags = fcntl(fd, F_GETFL);
+
+        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+                return -errno;
+        return 0;
+}

@@ -1,0 +1,76 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file-util.h"
+#include "unit.h"
+
+static char folder[] = "/tmp/otad-test-file-util-XXXXXX";
+static int dir_fd = -1;
+
+static int set_up(void **state)
+{
+        if (!mkdtemp(folder))
+                return -1;
+        dir_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return dir_fd < 0 ? -1 : 0;
+}
+
+static int tear_down(void **state)
+{
+        dir_fd = close_fd(dir_fd);
+        return rmdir(folder);
+}
+
+static void test_replace_and_read(void **state)
+{
+        _cleanup_free_ char *text = NULL, *again = NULL;
+        size_t n_text;
+
+        assert_int_equal(file_read(dir_fd, "f", 100, &text, &n_text), -ENOENT);
+        assert_int_equal(file_replace(dir_fd, "f", "first", 5, 0600), 0);
+        assert_int_equal(file_replace(dir_fd, "f", "the second", 10, 0600), 0);
+        assert_int_equal(file_read(dir_fd, "f", 10, &text, &n_text), 0);
+        assert_int_equal(n_text, 10);
+        assert_string_equal(text, "the second");
+        assert_int_equal(file_read(dir_fd, "f", 9, &again, &n_text), -EFBIG);
+        /* Nothing is left beside it. */
+        assert_int_equal(faccessat(dir_fd, ".f.new", F_OK, 0), -1);
+        assert_int_equal(unlinkat(dir_fd, "f", 0), 0);
+}
+
+static void test_directories_are_made_once(void **state)
+{
+        char path[128];
+
+        snprintf(path, sizeof(path), "%s/a/b", folder);
+        assert_int_equal(directory_make(path, 0700), 0);
+        assert_int_equal(directory_make(path, 0700), 0);
+        assert_int_equal(unlinkat(dir_fd, "a/b", AT_REMOVEDIR), 0);
+        assert_int_equal(unlinkat(dir_fd, "a", AT_REMOVEDIR), 0);
+}
+
+static void test_reading_past_the_end_is_short(void **state)
+{
+        _cleanup_close_ int fd = openat(dir_fd, "g", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        char buffer[16];
+
+        assert_true(fd >= 0);
+        assert_int_equal(pwrite_full(fd, "0123456789", 10, 0), 0);
+        assert_int_equal(pread_full(fd, buffer, sizeof(buffer), 6), 4);
+        assert_memory_equal(buffer, "6789", 4);
+        assert_int_equal(unlinkat(dir_fd, "g", 0), 0);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_replace_and_read),
+                cmocka_unit_test(test_directories_are_made_once),
+                cmocka_unit_test(test_reading_past_the_end_is_short),
+        };
+
+        return cmocka_run_group_tests(tests, set_up, tear_down);
+}
