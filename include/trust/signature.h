@@ -14,22 +14,12 @@
 
 #include "base/cleanup.h"
 #include "base/failure.h"
+#include "base/signature-algorithm.h"
 #include "trust/digest.h"
 
 typedef struct x509_st X509; /* OpenSSL's */
 
-typedef enum SignatureAlgorithm {
-        SIGNATURE_SHA256_ECDSA,
-        SIGNATURE_SHA256_RSA,
-        SIGNATURE_SHA1_ECDSA,
-        SIGNATURE_SHA1_RSA,
-        _SIGNATURE_ALGORITHM_MAX,
-} SignatureAlgorithm;
-
-enum { SIGNATURE_MAX_BYTES = 512 }; /* RSA of 4096 bits */
-
-const char *signature_algorithm_to_string(SignatureAlgorithm algorithm); /* "sha256-ecdsa" */
-int signature_algorithm_from_string(const char *word);                   /* -EINVAL where unknown */
+/* Of the algorithms that sign anything; NONE is our own bug. */
 DigestAlgorithm signature_algorithm_digest(SignatureAlgorithm algorithm);
 
 /*
