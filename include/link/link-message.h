@@ -134,7 +134,7 @@ _must_use_ int link_state_read(sd_bus_message *m, LinkState *ret);
 
 /* The error of an answer. Reading never fails: what is not understood becomes LINK_ERROR_FAILED,
  * FAILURE_INSTALLER. */
-_must_use_ int link_error_format(const LinkError *error, sd_bus_error *ret);
+void link_error_format(const LinkError *error, sd_bus_error *ret);
 void link_error_parse(const sd_bus_error *wire, LinkError *ret);
 void link_error_set(LinkError *error, LinkErrorKind kind, FailureReason reason, const char *detail);
 

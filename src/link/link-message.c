@@ -1,0 +1,401 @@
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "link/link-message.h"
+
+/* One line of valid UTF-8 without control characters; nothing that could end a line or start an escape
+ * sequence. */
+static bool line_is_valid(const char *text, size_t max_length)
+{
+        size_t n = strnlen(text, max_length + 1);
+
+        if (n > max_length || !utf8_is_valid(text, n))
+                return false;
+        for (size_t i = 0; i < n; i++) {
+                unsigned char c = (unsigned char)text[i];
+
+                /* C1 controls are U+0080..U+009F, in UTF-8 0xc2 0x80..0x9f */
+                if (c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char)text[i + 1] < 0xa0))
+                        return false;
+        }
+        return true;
+}
+
+bool link_job_id_is_valid(const char *job_id)
+{
+        return text_is_token(job_id, LINK_JOB_ID_MAX, "_-");
+}
+
+bool link_session_is_valid(const char *session)
+{
+        return text_is_token(session, LINK_SESSION_MAX, "_-#");
+}
+
+bool link_target_is_valid(const char *target)
+{
+        return text_is_token(target, LINK_TARGET_MAX, "._-");
+}
+
+bool link_cert_is_valid(const char *cert)
+{
+        return line_is_valid(cert, LINK_CERT_MAX);
+}
+
+static bool slot_is_valid(const char *slot)
+{
+        return line_is_valid(slot, LINK_TARGET_MAX);
+}
+
+static bool version_is_valid(const char *version)
+{
+        return line_is_valid(version, LINK_VERSION_MAX);
+}
+
+static bool session_or_none_is_valid(const char *session)
+{
+        return session[0] == '\0' || link_session_is_valid(session);
+}
+
+static bool job_id_or_none_is_valid(const char *job_id)
+{
+        return job_id[0] == '\0' || link_job_id_is_valid(job_id);
+}
+
+/* Reads a string that `is_valid` accepts, which bounds its length. */
+static int read_text(sd_bus_message *m, bool (*is_valid)(const char *), char *buffer, size_t buffer_size)
+{
+        const char *text;
+
+        if (sd_bus_message_read_basic(m, 's', &text) <= 0 || !is_valid(text) || strlen(text) >= buffer_size)
+                return -EBADMSG;
+        memcpy(buffer, text, strlen(text) + 1);
+        return 0;
+}
+
+static int read_u64(sd_bus_message *m, uint64_t *ret)
+{
+        return sd_bus_message_read_basic(m, 't', ret) > 0 ? 0 : -EBADMSG;
+}
+
+static int read_bool(sd_bus_message *m, bool *ret)
+{
+        int b;
+
+        if (sd_bus_message_read_basic(m, 'b', &b) <= 0)
+                return -EBADMSG;
+        *ret = b;
+        return 0;
+}
+
+static int read_file_index(sd_bus_message *m, unsigned *ret)
+{
+        uint32_t file;
+
+        if (sd_bus_message_read_basic(m, 'u', &file) <= 0 || file >= LINK_FILES_MAX)
+                return -EBADMSG;
+        *ret = file;
+        return 0;
+}
+
+/* "WORD", "detail", as two strings. The empty word is FAILURE_NONE. */
+static int read_failure(sd_bus_message *m, Failure *ret)
+{
+        const char *word, *detail;
+
+        if (sd_bus_message_read(m, "ss", &word, &detail) <= 0 ||
+            !text_is_token(word[0] ? word : "-", 64, "-"))
+                return -EBADMSG;
+        failure_set(ret, word[0] ? failure_reason_from_string(word) : FAILURE_NONE, detail);
+        return 0;
+}
+
+static int read_end(sd_bus_message *m)
+{
+        return sd_bus_message_at_end(m, true) > 0 ? 0 : -EBADMSG;
+}
+
+static int append_failure(sd_bus_message *m, const Failure *failure)
+{
+        return sd_bus_message_append(m, "ss",
+                                     failure_is_set(failure) ? failure_reason_to_string(failure->reason) : "",
+                                     failure->detail);
+}
+
+static int file_append(sd_bus_message *m, const LinkFile *file)
+{
+        int r;
+
+        if ((r = sd_bus_message_open_container(m, 'r', "stsays")) < 0 ||
+            (r = sd_bus_message_append(m, "sts", file->target, file->size_bytes,
+                                       signature_algorithm_to_string(file->algorithm))) < 0 ||
+            (r = sd_bus_message_append_array(m, 'y', file->signature, file->n_signature)) < 0 ||
+            (r = sd_bus_message_append(m, "s", file->cert)) < 0)
+                return r;
+        return sd_bus_message_close_container(m);
+}
+
+/* 1: one more file, 0: the array has ended. */
+static int file_read(sd_bus_message *m, LinkFile *ret)
+{
+        const void *signature;
+        const char *word;
+        size_t n_signature;
+        int r;
+
+        r = sd_bus_message_enter_container(m, 'r', "stsays");
+        if (r <= 0)
+                return r < 0 ? -EBADMSG : 0;
+        if (read_text(m, link_target_is_valid, ret->target, sizeof(ret->target)) < 0 ||
+            read_u64(m, &ret->size_bytes) < 0 || sd_bus_message_read_basic(m, 's', &word) <= 0 ||
+            sd_bus_message_read_array(m, 'y', &signature, &n_signature) < 0 ||
+            n_signature > sizeof(ret->signature) ||
+            read_text(m, link_cert_is_valid, ret->cert, sizeof(ret->cert)) < 0)
+                return -EBADMSG;
+        r = signature_algorithm_from_string(word);
+        if (r < 0 || (r == SIGNATURE_ALGORITHM_NONE) != (n_signature == 0))
+                return -EBADMSG;
+        ret->algorithm = (SignatureAlgorithm)r;
+        if (n_signature > 0)
+                memcpy(ret->signature, signature, n_signature);
+        ret->n_signature = n_signature;
+        return sd_bus_message_exit_container(m) < 0 ? -EBADMSG : 1;
+}
+
+int link_begin_append(sd_bus_message *m, const LinkBegin *begin)
+{
+        int r;
+
+        assert(begin->n_files <= LINK_FILES_MAX);
+        r = sd_bus_message_append(m, "sst", begin->session, begin->job_id, begin->attempt);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_open_container(m, 'a', "(stsays)");
+        for (size_t i = 0; r >= 0 && i < begin->n_files; i++)
+                r = file_append(m, &begin->files[i]);
+        if (r < 0)
+                return r;
+        return sd_bus_message_close_container(m);
+}
+
+int link_begin_read(sd_bus_message *m, LinkBegin *ret)
+{
+        int r;
+
+        memset(ret, 0, sizeof(*ret));
+        if (read_text(m, link_session_is_valid, ret->session, sizeof(ret->session)) < 0 ||
+            read_text(m, link_job_id_is_valid, ret->job_id, sizeof(ret->job_id)) < 0 ||
+            read_u64(m, &ret->attempt) < 0 || sd_bus_message_enter_container(m, 'a', "(stsays)") <= 0)
+                return -EBADMSG;
+        while (ret->n_files < LINK_FILES_MAX) {
+                r = file_read(m, &ret->files[ret->n_files]);
+                if (r < 0)
+                        return r;
+                if (r == 0)
+                        break;
+                ret->n_files++;
+        }
+        /* Leaving fails where an eleventh file follows. */
+        if (ret->n_files == 0 || sd_bus_message_exit_container(m) < 0)
+                return -EBADMSG;
+        return read_end(m);
+}
+
+bool link_begin_is_same(const LinkBegin *a, const LinkBegin *b)
+{
+        if (strcmp(a->session, b->session) != 0 || strcmp(a->job_id, b->job_id) != 0 ||
+            a->attempt != b->attempt || a->n_files != b->n_files)
+                return false;
+        for (size_t i = 0; i < a->n_files; i++) {
+                const LinkFile *f = &a->files[i], *g = &b->files[i];
+
+                if (strcmp(f->target, g->target) != 0 || f->size_bytes != g->size_bytes ||
+                    f->algorithm != g->algorithm || f->n_signature != g->n_signature ||
+                    memcmp(f->signature, g->signature, f->n_signature) != 0 || strcmp(f->cert, g->cert) != 0)
+                        return false;
+        }
+        return true;
+}
+
+int link_offsets_append(sd_bus_message *m, const LinkOffsets *offsets)
+{
+        assert(offsets->n_files <= LINK_FILES_MAX);
+        return sd_bus_message_append_array(m, 't', offsets->resume_bytes,
+                                           offsets->n_files * sizeof(offsets->resume_bytes[0]));
+}
+
+int link_offsets_read(sd_bus_message *m, LinkOffsets *ret)
+{
+        const void *array;
+        size_t size;
+
+        memset(ret, 0, sizeof(*ret));
+        if (sd_bus_message_read_array(m, 't', &array, &size) < 0 || size > sizeof(ret->resume_bytes))
+                return -EBADMSG;
+        if (size > 0)
+                memcpy(ret->resume_bytes, array, size);
+        ret->n_files = size / sizeof(ret->resume_bytes[0]);
+        return read_end(m);
+}
+
+int link_write_append(sd_bus_message *m, unsigned file, uint64_t offset)
+{
+        return sd_bus_message_append(m, "ut", (uint32_t)file, offset);
+}
+
+int link_write_read(sd_bus_message *m, unsigned *ret_file, uint64_t *ret_offset)
+{
+        if (read_file_index(m, ret_file) < 0 || read_u64(m, ret_offset) < 0)
+                return -EBADMSG;
+        return read_end(m);
+}
+
+int link_roll_back_append(sd_bus_message *m, const Failure *why)
+{
+        return append_failure(m, why);
+}
+
+int link_roll_back_read(sd_bus_message *m, Failure *ret)
+{
+        /* A rollback without a reason would be told to the cloud as a failure without one. */
+        if (read_failure(m, ret) < 0 || !failure_is_set(ret))
+                return -EBADMSG;
+        return read_end(m);
+}
+
+int link_progress_append(sd_bus_message *m, const LinkProgress *progress)
+{
+        return sd_bus_message_append(m, "uttt", (uint32_t)progress->file, progress->written_bytes,
+                                     progress->durable_bytes, progress->verified_bytes);
+}
+
+int link_progress_read(sd_bus_message *m, LinkProgress *ret)
+{
+        if (read_file_index(m, &ret->file) < 0 || read_u64(m, &ret->written_bytes) < 0 ||
+            read_u64(m, &ret->durable_bytes) < 0 || read_u64(m, &ret->verified_bytes) < 0)
+                return -EBADMSG;
+        return read_end(m);
+}
+
+int link_state_append(sd_bus_message *m, const LinkState *state)
+{
+        int r;
+
+        assert(state->n_files <= LINK_FILES_MAX);
+        if ((r = sd_bus_message_append(m, "ssts", state->session, state->job_id, state->attempt,
+                                       update_state_to_string(state->state))) < 0 ||
+            (r = append_failure(m, &state->failure)) < 0 ||
+            (r = sd_bus_message_append(m, "bbsst", (int)state->reboot_needed, (int)state->without_signature,
+                                       state->previous_version, state->version, state->selftest_left_usec)) <
+                    0)
+                return r;
+        r = sd_bus_message_open_container(m, 'a', "(sstttt)");
+        for (size_t i = 0; r >= 0 && i < state->n_files; i++) {
+                const LinkFileState *f = &state->files[i];
+
+                r = sd_bus_message_append(m, "(sstttt)", f->target, f->slot, f->size_bytes, f->written_bytes,
+                                          f->durable_bytes, f->verified_bytes);
+        }
+        if (r < 0)
+                return r;
+        return sd_bus_message_close_container(m);
+}
+
+static int file_state_read(sd_bus_message *m, LinkFileState *ret)
+{
+        int r;
+
+        r = sd_bus_message_enter_container(m, 'r', "sstttt");
+        if (r <= 0)
+                return r < 0 ? -EBADMSG : 0;
+        if (read_text(m, link_target_is_valid, ret->target, sizeof(ret->target)) < 0 ||
+            read_text(m, slot_is_valid, ret->slot, sizeof(ret->slot)) < 0 ||
+            read_u64(m, &ret->size_bytes) < 0 || read_u64(m, &ret->written_bytes) < 0 ||
+            read_u64(m, &ret->durable_bytes) < 0 || read_u64(m, &ret->verified_bytes) < 0)
+                return -EBADMSG;
+        return sd_bus_message_exit_container(m) < 0 ? -EBADMSG : 1;
+}
+
+int link_state_read(sd_bus_message *m, LinkState *ret)
+{
+        const char *word;
+        int r;
+
+        memset(ret, 0, sizeof(*ret));
+        if (read_text(m, session_or_none_is_valid, ret->session, sizeof(ret->session)) < 0 ||
+            read_text(m, job_id_or_none_is_valid, ret->job_id, sizeof(ret->job_id)) < 0 ||
+            read_u64(m, &ret->attempt) < 0 || sd_bus_message_read_basic(m, 's', &word) <= 0)
+                return -EBADMSG;
+        r = update_state_from_string(word);
+        if (r < 0)
+                return -EBADMSG;
+        ret->state = (UpdateState)r;
+        if (read_failure(m, &ret->failure) < 0 || read_bool(m, &ret->reboot_needed) < 0 ||
+            read_bool(m, &ret->without_signature) < 0 ||
+            read_text(m, version_is_valid, ret->previous_version, sizeof(ret->previous_version)) < 0 ||
+            read_text(m, version_is_valid, ret->version, sizeof(ret->version)) < 0 ||
+            read_u64(m, &ret->selftest_left_usec) < 0 ||
+            sd_bus_message_enter_container(m, 'a', "(sstttt)") <= 0)
+                return -EBADMSG;
+        while (ret->n_files < LINK_FILES_MAX) {
+                r = file_state_read(m, &ret->files[ret->n_files]);
+                if (r < 0)
+                        return r;
+                if (r == 0)
+                        break;
+                ret->n_files++;
+        }
+        if (sd_bus_message_exit_container(m) < 0)
+                return -EBADMSG;
+        return read_end(m);
+}
+
+static const char *const error_names[_LINK_ERROR_MAX] = {
+        [LINK_ERROR_FAILED] = LINK_ERROR_NAME_FAILED,
+        [LINK_ERROR_NOT_NOW] = LINK_ERROR_NAME_NOT_NOW,
+        [LINK_ERROR_BUSY] = LINK_ERROR_NAME_BUSY,
+        [LINK_ERROR_OUT_OF_TURN] = LINK_ERROR_NAME_OUT_OF_TURN,
+};
+
+void link_error_set(LinkError *error, LinkErrorKind kind, FailureReason reason, const char *detail)
+{
+        error->kind = kind;
+        failure_set(&error->failure, reason, detail);
+}
+
+void link_error_format(const LinkError *error, sd_bus_error *ret)
+{
+        assert(error->kind < _LINK_ERROR_MAX && error_names[error->kind]);
+        /* The return value is the error itself as an errno; out of memory leaves a static error in *ret. */
+        if (error->kind == LINK_ERROR_FAILED)
+                (void)sd_bus_error_setf(ret, LINK_ERROR_NAME_FAILED, "%s %s",
+                                        failure_reason_to_string(error->failure.reason),
+                                        error->failure.detail);
+        else
+                (void)sd_bus_error_setf(ret, error_names[error->kind], "%s", error->failure.detail);
+}
+
+void link_error_parse(const sd_bus_error *wire, LinkError *ret)
+{
+        const char *message = wire->message ?: "", *name = wire->name ?: "", *blank;
+        char word[64];
+
+        if (strcmp(name, LINK_ERROR_NAME_NOT_NOW) == 0) {
+                link_error_set(ret, LINK_ERROR_NOT_NOW, FAILURE_HOOK_NOT_NOW, message);
+        } else if (strcmp(name, LINK_ERROR_NAME_BUSY) == 0) {
+                link_error_set(ret, LINK_ERROR_BUSY, FAILURE_INSTALLER, message);
+        } else if (strcmp(name, LINK_ERROR_NAME_OUT_OF_TURN) == 0) {
+                link_error_set(ret, LINK_ERROR_OUT_OF_TURN, FAILURE_INSTALLER, message);
+        } else if (strcmp(name, LINK_ERROR_NAME_FAILED) == 0 && (blank = strchr(message, ' ')) &&
+                   (size_t)(blank - message) < sizeof(word)) {
+                memcpy(word, message, (size_t)(blank - message));
+                word[blank - message] = '\0';
+                link_error_set(ret, LINK_ERROR_FAILED, failure_reason_from_string(word), blank + 1);
+        } else {
+                ret->kind = LINK_ERROR_FAILED;
+                (void)fail(&ret->failure, FAILURE_INSTALLER, EBADMSG, "the installer answered %s: %s", name,
+                           message);
+        }
+}
