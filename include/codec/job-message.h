@@ -29,6 +29,7 @@ enum {
         PENDING_JOBS_MAX = 32,                  /* the service lists at most 15 */
         JOB_DETAILS_MAX = 10,
         JOB_DETAIL_KEY_MAX = 128,               /* bytes, [a-zA-Z0-9:_-]+ */
+        JOB_DETAIL_VALUE_MAX = 1024,            /* characters */
         JOB_REJECTION_CODE_MAX = 64,            /* bytes */
         JOB_REJECTION_MESSAGE_MAX = 512,        /* bytes */
 };
