@@ -166,17 +166,15 @@ typedef struct Config {
 } Config;
 
 /*
- * Reads a file of at most CONFIG_FILE_MAX_BYTES. A path in @include counts from the file's directory.
+ * Reads a regular file of at most CONFIG_FILE_MAX_BYTES. @include is refused: what counts stands in one file.
  *
- * -EINVAL: the content; the message is "FILE:LINE: key: what is wrong; allowed: values" and names the first
- * fault only. Another negative errno: the file cannot be read; the message is then "FILE: why". -ENOMEM. *ret
- * is the caller's on success, *reterr_message on failure (it is one line, for a person; NULL where out of
- * memory).
+ * -EINVAL: the content; the message is "FILE:LINE: key: what is wrong; allowed: values" and tells the first
+ * fault only. Another negative errno: the file cannot be read; the message is then "FILE: why". *ret is the
+ * caller's on success, *reterr_message on failure: one line for a person, NULL where even that found no memory.
  */
 _must_use_ int config_load(const char *path, Config **ret, char **reterr_message);
 /* The same for text in memory, for tests and fuzzers. `name` stands for the file's name in messages. */
-_must_use_ int config_parse(const char *text, size_t n_text, const char *name, const char *include_directory,
-                            Config **ret, char **reterr_message);
+_must_use_ int config_parse(const char *text, size_t n_text, const char *name, Config **ret, char **reterr_message);
 Config *config_free(Config *config); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(Config *, config_free);
 
