@@ -27,12 +27,11 @@ DigestAlgorithm signature_algorithm_digest(SignatureAlgorithm algorithm);
  * algorithm's kind or of a curve or size not accepted (-EKEYREJECTED), FAILURE_SIGNATURE_MALFORMED where the
  * signature is no strict DER or has the wrong length (-EBADMSG).
  */
-_must_use_ int signature_check_form(SignatureAlgorithm algorithm, const uint8_t *signature,
-                                    size_t n_signature, X509 *certificate, Failure *reterr);
+_must_use_ int signature_check_form(SignatureAlgorithm algorithm, const uint8_t *signature, size_t n_signature,
+                                    X509 *certificate, Failure *reterr);
 /*
  * signature_check_form(), and then the signature itself: FAILURE_SIGNATURE_INVALID (-EBADMSG) where it does
  * not match. FAILURE_INTERNAL (-EINVAL) where the digest is of another algorithm than the signature wants.
  */
-_must_use_ int signature_verify(SignatureAlgorithm algorithm, const DigestValue *digest,
-                                const uint8_t *signature, size_t n_signature, X509 *certificate,
-                                Failure *reterr);
+_must_use_ int signature_verify(SignatureAlgorithm algorithm, const DigestValue *digest, const uint8_t *signature,
+                                size_t n_signature, X509 *certificate, Failure *reterr);

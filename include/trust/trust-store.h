@@ -6,15 +6,15 @@
  * chain ends in an anchor STORE/ca/FILE.pem      anchors: self-signed CA certificates (CA:TRUE), one or more
  * a file; never signers themselves
  *
- * PEM only; `.crt` or no suffix does as well for the first two, `.crt` for ca/. A signer needs keyUsage
+ * PEM only; `.crt` does as well as `.pem`, other files are not looked at. A signer needs keyUsage
  * digitalSignature and extendedKeyUsage codeSigning, however it came to be trusted. In a chain, CA:TRUE,
  * keyCertSign, path lengths, name and signature of every certificate are checked by OpenSSL, RSA below 2048
  * bits and SHA-1 are refused, and a CA that states an extendedKeyUsage must state codeSigning. Dates are the
  * only thing that can be switched off. There is no revocation: take the file away.
  *
  * A file counts only where it is a regular file (no symbolic link) of root or of this process's user, not
- * writable by group or others, of at most 256 KiB; the folders are held to the same owner and mode.
- * Everything is read anew for each call, so a change needs no restart.
+ * writable by group or others, of at most 256 KiB; the folders are held to the same owner and mode. Everything
+ * is read anew for each call, so a change needs no restart.
  *
  * Source: AWS IoT Core Developer Guide and FreeRTOS User Guide, "Create a code-signing certificate" (usages;
  * self-signed is normal); RFC 5280 sections 4.2.1.3, 4.2.1.9, 4.2.1.12 and 6.
@@ -45,9 +45,9 @@ enum { TRUST_NAME_MAX = 128 };
 
 /*
  * Finds the signer that a job's `certfile` names and says whether it may be trusted. The name is hostile and
- * only ever chooses among what is in the folder: what follows its last '/' is looked up as NAME, NAME.pem,
- * NAME.crt in STORE, then in STORE/chain; the first that exists is taken, good or bad. NULL or "": the only
- * signer there is.
+ * only ever chooses among what is in the folder: what follows its last '/' (1 to 128 of [A-Za-z0-9._-], not
+ * starting with '.') is looked up as NAME where that ends in .pem or .crt, NAME.pem, NAME.crt, in STORE and then
+ * in STORE/chain; the first that exists is taken, good or bad. NULL or "": the only signer there is.
  *
  * On success *ret is the caller's. Failures, whose detail names the file and the reason:
  * FAILURE_CERTIFICATE_UNKNOWN (-ENOENT): no such entry, not a usable name, or no name and not exactly one
@@ -55,8 +55,7 @@ enum { TRUST_NAME_MAX = 128 };
  * FAILURE_CERTIFICATE_USAGE (-EKEYREJECTED), FAILURE_CERTIFICATE_EXPIRED (-EKEYEXPIRED): outside its dates,
  * either end.
  */
-_must_use_ int trust_store_find(const TrustStoreParams *params, const char *name, X509 **ret,
-                                Failure *reterr);
+_must_use_ int trust_store_find(const TrustStoreParams *params, const char *name, X509 **ret, Failure *reterr);
 
 /* For a person. Texts are escaped and cut. */
 typedef struct TrustEntry {
@@ -70,8 +69,7 @@ typedef struct TrustEntry {
 } TrustEntry;
 
 /*
- * Every file of the store, signers first, by name; at most 256. On success *ret (may be NULL where there is
+ * Every file of the store, signers first, by name; at most 256 of each folder. On success *ret (may be NULL where there is
  * nothing) is the caller's to free(). FAILURE_CERTIFICATE_UNTRUSTED: the folder itself cannot be used.
  */
-_must_use_ int trust_store_list(const TrustStoreParams *params, TrustEntry **ret, size_t *ret_n,
-                                Failure *reterr);
+_must_use_ int trust_store_list(const TrustStoreParams *params, TrustEntry **ret, size_t *ret_n, Failure *reterr);
