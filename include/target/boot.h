@@ -41,12 +41,12 @@ _must_use_ int boot_get_primary(sd_event *event, const BootScript *script, BootD
                                 BootCall **ret);
 _must_use_ int boot_get_current(sd_event *event, const BootScript *script, BootDoneFn on_done, void *userdata,
                                 BootCall **ret);
-_must_use_ int boot_get_state(sd_event *event, const BootScript *script, int slot, BootDoneFn on_done,
-                              void *userdata, BootCall **ret);
+_must_use_ int boot_get_state(sd_event *event, const BootScript *script, int slot, BootDoneFn on_done, void *userdata,
+                              BootCall **ret);
 /* These two set, then get, and fail where the answer differs. */
 _must_use_ int boot_set_primary(sd_event *event, const BootScript *script, int slot, BootDoneFn on_done,
                                 void *userdata, BootCall **ret);
-_must_use_ int boot_set_state(sd_event *event, const BootScript *script, int slot, bool good,
-                              BootDoneFn on_done, void *userdata, BootCall **ret);
+_must_use_ int boot_set_state(sd_event *event, const BootScript *script, int slot, bool good, BootDoneFn on_done,
+                              void *userdata, BootCall **ret);
 BootCall *boot_call_free(BootCall *call); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(BootCall *, boot_call_free);

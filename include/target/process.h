@@ -40,15 +40,14 @@ typedef enum ProcessEnd {
         PROCESS_NOT_STARTED, /* code: positive errno */
 } ProcessEnd;
 
-/* Borrowed for the callback. */
+/* Borrowed for the callback, or until it frees the process. */
 typedef struct ProcessResult {
         ProcessEnd end;
         int code;
         const char *output; /* stdout, raw, a NUL after its n_output bytes */
         size_t n_output;
-        bool output_cut; /* there was more than max_output_bytes */
-        const char
-                *last_line; /* the last line of stderr that is not blank, escaped; "" where there was none */
+        bool output_cut;       /* there was more than max_output_bytes */
+        const char *last_line; /* the last line of stderr that is not blank, escaped; "" where there was none */
 } ProcessResult;
 
 /* Called exactly once, from the loop, last of all. May free the process. */
@@ -58,8 +57,8 @@ typedef void (*ProcessDoneFn)(Process *process, const ProcessResult *result, voi
  * Starts the program. A program that cannot be executed is told by the callback (PROCESS_NOT_STARTED), not
  * here. On success *ret is the caller's. -EINVAL: no argv, no time limit. -ENOMEM, -EMFILE and the like.
  */
-_must_use_ int process_start(sd_event *event, const ProcessParams *params, ProcessDoneFn on_done,
-                             void *userdata, Process **ret);
+_must_use_ int process_start(sd_event *event, const ProcessParams *params, ProcessDoneFn on_done, void *userdata,
+                             Process **ret);
 /* While it runs: kills the whole group at once and reaps it (waits 200 ms at most); no callback. NULL is
  * fine. */
 Process *process_free(Process *process);

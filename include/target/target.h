@@ -73,7 +73,7 @@ const char *target_slot_device(const Target *target, int slot);
 int target_slot_from_name(const Target *target, const char *name); /* -ENOENT */
 const BootScript *target_boot_script(const Target *target);        /* ab */
 const char *target_path(const Target *target);                     /* file: the destination */
-const char *target_staged_path(const Target *target); /* file: where the image lies until activation */
+const char *target_staged_path(const Target *target);              /* file: where the image lies until activation */
 
 /*
  * Whether the target as configured can ever work: the slots exist, are two different things, the boot script
@@ -97,9 +97,9 @@ _must_use_ int target_check(const Target *target, Failure *reterr);
 typedef struct TargetWriter TargetWriter;
 
 typedef struct TargetWriterParams {
-        int slot;            /* ab: which; else TARGET_NO_SLOT */
-        int booted_slot;     /* ab: the slot that is running, refused as `slot`; TARGET_NO_SLOT: not known */
-        uint64_t size_bytes; /* of the whole image; not 0 */
+        int slot;              /* ab: which; else TARGET_NO_SLOT */
+        int booted_slot;       /* ab: the slot that is running, refused as `slot`; TARGET_NO_SLOT: not known */
+        uint64_t size_bytes;   /* of the whole image; not 0 */
         uint64_t resume_bytes; /* what is known to be durable from before; 0: begin */
 } TargetWriterParams;
 
