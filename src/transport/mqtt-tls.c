@@ -1,0 +1,152 @@
+#include "mqtt-tls.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+static bool host_is_address(const char *host)
+{
+        struct in6_addr v6;
+        struct in_addr v4;
+
+        return inet_pton(AF_INET, host, &v4) == 1 || inet_pton(AF_INET6, host, &v6) == 1;
+}
+
+/* OpenSSL would ask on the terminal, and wait for ever. */
+static int refuse_passphrase(char *buffer _unused_, int size _unused_, int writing _unused_, void *userdata _unused_)
+{
+        return -1;
+}
+
+static int on_verify(int ok, X509_STORE_CTX *store)
+{
+        SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+        MqttTlsReport *report = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+        X509 *cert = X509_STORE_CTX_get_current_cert(store);
+        char subject[128] = "no certificate";
+
+        if (ok)
+                return ok;
+        if (cert)
+                X509_NAME_oneline(X509_get_subject_name(cert), subject, sizeof(subject));
+        (void)snprintf(report->verify_problem, sizeof(report->verify_problem),
+                       "certificate verify failed: %s (certificate %d: %s)",
+                       X509_verify_cert_error_string(X509_STORE_CTX_get_error(store)),
+                       X509_STORE_CTX_get_error_depth(store), subject);
+        return ok;
+}
+
+/*
+ * libmosquitto is given a numeric address and would send that as server name. Here, just before the ClientHello is
+ * made, it is put right: the name to the letter, or none, for addresses are not allowed there.
+ */
+static void on_info(const SSL *ssl, int where, int value)
+{
+        MqttTlsReport *report = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+
+        if (where & SSL_CB_HANDSHAKE_START)
+                SSL_set_tlsext_host_name((SSL *)(uintptr_t)ssl, report->sni);
+        else if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT && (value >> 8) == SSL3_AL_FATAL)
+                (void)snprintf(report->alert, sizeof(report->alert), "the broker sent the TLS alert \"%s\" (%d)",
+                               SSL_alert_desc_string_long(value), value & 0xff);
+}
+
+static int tls_problem(char problem[static MQTT_TLS_TEXT_MAX], const char *what, const char *file)
+{
+        unsigned long error = ERR_peek_error();
+        const char *reason = ERR_reason_error_string(error);
+        int r = -EBADMSG;
+
+        if (ERR_SYSTEM_ERROR(error)) {
+                r = -ERR_GET_REASON(error);
+                reason = strerror(-r);
+        } else if (ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE) {
+                r = -ENOMEM;
+        }
+        if (file)
+                (void)snprintf(problem, MQTT_TLS_TEXT_MAX, "cannot use the %s %s: %s", what, file,
+                               reason ? reason : "unknown error");
+        else
+                (void)snprintf(problem, MQTT_TLS_TEXT_MAX, "%s: %s", what, reason ? reason : "unknown error");
+        ERR_clear_error();
+        return r;
+}
+
+static int tls_load_files(SSL_CTX *context, const MqttTlsParams *params, char problem[static MQTT_TLS_TEXT_MAX])
+{
+        SSL_CTX_set_default_passwd_cb(context, refuse_passphrase);
+        if (SSL_CTX_load_verify_file(context, params->ca_file) != 1)
+                return tls_problem(problem, "CA file", params->ca_file);
+        if (SSL_CTX_use_certificate_chain_file(context, params->cert_file) != 1)
+                return tls_problem(problem, "certificate", params->cert_file);
+        if (SSL_CTX_use_PrivateKey_file(context, params->key_file, SSL_FILETYPE_PEM) != 1)
+                return tls_problem(problem, "key", params->key_file);
+        if (SSL_CTX_check_private_key(context) != 1)
+                return tls_problem(problem, "key", params->key_file);
+        return 0;
+}
+
+static int tls_set_names(SSL_CTX *context, const MqttTlsParams *params, MqttTlsReport *report,
+                         char problem[static MQTT_TLS_TEXT_MAX])
+{
+        X509_VERIFY_PARAM *verify = SSL_CTX_get0_param(context);
+        unsigned char wire[256];
+        size_t n_alpn;
+        bool is_address = host_is_address(params->host);
+
+        X509_VERIFY_PARAM_set_hostflags(verify, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+        if (is_address ? X509_VERIFY_PARAM_set1_ip_asc(verify, params->host) != 1
+                       : X509_VERIFY_PARAM_set1_host(verify, params->host, 0) != 1)
+                return tls_problem(problem, "cannot check the broker's host name", NULL);
+        report->sni = is_address ? NULL : params->host;
+
+        if (!params->alpn)
+                return 0;
+        n_alpn = strlen(params->alpn);
+        if (n_alpn == 0 || n_alpn > 255) {
+                (void)snprintf(problem, MQTT_TLS_TEXT_MAX, "an ALPN name has 1 to 255 bytes, not %zu", n_alpn);
+                return -EINVAL;
+        }
+        wire[0] = (unsigned char)n_alpn;
+        memcpy(wire + 1, params->alpn, n_alpn);
+        if (SSL_CTX_set_alpn_protos(context, wire, (unsigned)n_alpn + 1) != 0) /* 0 is success here */
+                return tls_problem(problem, "cannot offer ALPN", NULL);
+        return 0;
+}
+
+int mqtt_tls_context_new(const MqttTlsParams *params, MqttTlsReport *report, SSL_CTX **ret,
+                         char problem[static MQTT_TLS_TEXT_MAX])
+{
+        _cleanup_(ssl_ctx_freep) SSL_CTX *context = NULL;
+        int r;
+
+        ERR_clear_error();
+        context = SSL_CTX_new(TLS_client_method());
+        if (!context)
+                return tls_problem(problem, "cannot set up TLS", NULL);
+        SSL_CTX_set_app_data(context, report);
+        SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+        /*
+         * An end without close_notify is how brokers often leave; MQTT packets carry their length, so nothing cut off
+         * is taken for whole. Ticket and session caches would be of no use to a context made for one connection.
+         */
+        SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_COMPRESSION |
+                                             SSL_OP_NO_TICKET);
+        SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+        SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+        SSL_CTX_set_verify(context, SSL_VERIFY_PEER, on_verify);
+        SSL_CTX_set_info_callback(context, on_info);
+
+        r = tls_load_files(context, params, problem);
+        if (r < 0)
+                return r;
+        r = tls_set_names(context, params, report, problem);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(context);
+        return 0;
+}
