@@ -24,9 +24,9 @@ from .broker import Broker
 from .faults import Faults
 from .https import HttpsServer
 from .job_queue import TERMINAL, Job, Rules
-from .jobs import JobsService, Raw
+from .jobs import JOB_ID, JobsService, Raw
 from .loop import Loop
-from .ota import JOB_ID, MAX_DOCUMENT, create_update, fill_in
+from .ota import MAX_DOCUMENT, create_update, fill_in
 from .pki import Authority, Signer
 from .record import Record
 from .storage import Storage

@@ -5,8 +5,10 @@ One request a line, `{"do": "queue", ...}`; one answer a line, `{"ok": true, ...
 
 import json
 import os
+import secrets
 import socket
 import threading
+import time
 from pathlib import Path
 
 from .job_queue import JobError
@@ -80,11 +82,15 @@ class Control:
             raise JobError(f"no such thing: {thing} (there are: {', '.join(self._cloud.things) or 'none'})")
         signer = self._cloud.add_signer(sign_with) if sign_with else None
         image = OtaFile(name or Path(file).name, Path(file), signer, certfile=cert_name)
-        job = self._cloud.create_ota_update(thing, [image], PROTOCOLS[protocol], timeout_minutes=timeout_minutes,
-                                            retries={"ALL": retries} if retries else None, url_expires=expires)
+        # A device remembers the jobs it has had: an id must not come again when the stand-in is started anew.
+        update_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        job = self._cloud.create_ota_update(thing, [image], PROTOCOLS[protocol], update_id=update_id,
+                                            timeout_minutes=timeout_minutes, url_expires=expires,
+                                            retries={"ALL": retries} if retries else None)
         return {"job": job.id, "signer_certificate": str(signer.path) if signer else None}
 
     def _do_queue_document(self, thing, document, job_id=None):
+        job_id = job_id or f"job-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         return {"job": self._cloud.create_job(thing, document, job_id=job_id).id}
 
     def _do_cancel(self, job, force=False):

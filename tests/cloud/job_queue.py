@@ -25,6 +25,7 @@ class Rules:
     rejected_after_start: bool = False      # IN_PROGRESS -> REJECTED
     end_from_queued: bool = False           # QUEUED -> SUCCEEDED or FAILED without IN_PROGRESS between
     notify_on_start: bool = False           # `notify` also when the head becomes IN_PROGRESS
+    notify_before_answer: bool = False      # notifications of an update overtake its answer
     version_before_state: bool = False      # a stale update of an ended execution: VersionMismatch instead
     merge_details: bool = False             # statusDetails added to the stored map instead of replacing it
     first_version: int = 1

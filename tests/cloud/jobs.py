@@ -10,9 +10,10 @@ import time
 import unicodedata
 
 from .faults import Event
-from .job_queue import JobQueue
+from .job_queue import JobQueue, Update
 
 STATUSES = ("IN_PROGRESS", "SUCCEEDED", "FAILED", "REJECTED")
+JOB_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 DETAIL_KEY = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 MAX_DETAILS, MAX_DETAIL_VALUE, MAX_TOKEN, MAX_LISTED = 10, 1024, 64, 10
 MEMBERS = {
@@ -66,6 +67,7 @@ class JobsService:
     def __init__(self, record, loop, faults, publish, rules=None, seconds_per_minute=60.0):
         self._record, self._faults, self._publish = record, faults, publish
         self.queue = JobQueue(record.changed, loop, self._notify, rules, seconds_per_minute)
+        self._held = None       # notifications of the request being handled
         self._operations = {"get": self._get, "start-next": self._start_next, "describe": self._describe,
                             "update": self._update}
 
@@ -82,6 +84,8 @@ class JobsService:
         elif path.count("/") == 1 and path.endswith(("/get", "/update")):
             job_id, verb = path.split("/")
             operation = "describe" if verb == "get" else "update"
+            if not JOB_ID.fullmatch(job_id) and path != "$next/get":
+                return False
         else:
             return False
         topic = f"$aws/things/{thing}/jobs/{path}"
@@ -91,7 +95,7 @@ class JobsService:
         if event.dropped:
             return True
         with self.queue.lock:
-            request = {}
+            request, self._held = {}, []
             try:
                 request = self._parse(event.payload)
                 self._check(operation, request, thing)
@@ -106,7 +110,10 @@ class JobsService:
                     self._remember_refusal(thing, job_id, request, refusal)
             if isinstance(request.get("clientToken"), str):
                 answer["clientToken"] = request["clientToken"]
+            if self.rules.notify_before_answer:
+                self._release()
             self._answer(thing, topic, operation, job_id, accepted, answer)
+            self._release()
         return True
 
     def invalid_topic(self, thing, topic):
@@ -181,7 +188,6 @@ class JobsService:
         raise Refusal("ResourceNotFound", what, fault=None if known else "unknown-job")
 
     def _remember_refusal(self, thing, job_id, request, refusal):
-        from .job_queue import Update
         execution = self.queue.find(thing, job_id)
         if execution:
             execution.history.append(Update(time.time(), "device", request.get("status"),
@@ -298,7 +304,17 @@ class JobsService:
             if head:
                 payload["execution"] = self._describe_execution(head, True)
                 payload["execution"].pop("thingName")
-        self._send(Event("job.notify", thing, f"$aws/things/{thing}/jobs/{kind}", operation=kind, payload=payload))
+        event = Event("job.notify", thing, f"$aws/things/{thing}/jobs/{kind}", operation=kind, payload=payload)
+        if self._held is None:
+            self._send(event)
+        else:
+            self._held.append(event)
+
+    def _release(self):
+        """Sends the notifications a request gave rise to; they come after its answer."""
+        held, self._held = self._held, None
+        for event in held or ():
+            self._send(event)
 
     def _send(self, event):
         self._faults.fire(event)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Union
 
+from .jobs import JOB_ID
+
 UPDATE_ID = re.compile(r"[a-zA-Z0-9_-]{1,128}")
-JOB_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 PROTOCOLS = {"MQTT", "HTTP"}
 MAX_DOCUMENT = 32768
 PLACEHOLDER = re.compile(r"\$\{aws:iot:s3-presigned-url(?:-v2)?:https://([^/}]+)/([^}]+)\}")
