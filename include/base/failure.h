@@ -62,7 +62,7 @@ typedef enum FailureReason {
         FAILURE_COMMIT_FAILED,
         FAILURE_ROLLBACK_FAILED,
         /* ended from outside */
-        FAILURE_CANCELLED, /* by the cloud: cancelled, timed out, deleted, removed, or a new attempt */
+        FAILURE_CANCELLED,         /* by the cloud: cancelled, timed out, deleted, removed, or a new attempt */
         FAILURE_CANCELLED_LOCALLY, /* otactl cancel, otactl rollback */
         /* ourselves */
         FAILURE_INSTALLER,      /* otad-installer unreachable, or gave an answer out of turn */

@@ -21,8 +21,8 @@ static bool stderr_is_journal(void)
         unsigned long long device, inode;
         struct stat st;
 
-        return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
-               fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+        return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
+               st.st_dev == device && st.st_ino == inode;
 }
 
 void log_open(const char *name)
@@ -69,8 +69,8 @@ int log_full_errno(int level, int error, const char *format, ...)
         text_escape(line, sizeof(line), raw, sizeof(raw), false);
 
         if (to_journal)
-                (void)sd_journal_send("PRIORITY=%i", level, "SYSLOG_IDENTIFIER=%s", program_name,
-                                      "MESSAGE=%s", line, NULL);
+                (void)sd_journal_send("PRIORITY=%i", level, "SYSLOG_IDENTIFIER=%s", program_name, "MESSAGE=%s", line,
+                                      NULL);
         else
                 fprintf(stderr, "%s: %s%s\n", program_name, level_words[level & 7], line);
         errno = saved_errno;

@@ -76,9 +76,8 @@ char *text_escape(char *buffer, size_t buffer_size, const char *text, size_t n_t
                 if (n == 0 || is_control(text + i, n)) {
                         n = n == 0 ? 1 : n;
                         for (size_t k = 0; k < n; k++)
-                                n_escaped +=
-                                        (size_t)snprintf(escaped + n_escaped, sizeof(escaped) - n_escaped,
-                                                         "\\x%02x", (uint8_t)text[i + k]);
+                                n_escaped += (size_t)snprintf(escaped + n_escaped, sizeof(escaped) - n_escaped,
+                                                              "\\x%02x", (uint8_t)text[i + k]);
                 } else if (text[i] == '\\' && escape_backslash) {
                         memcpy(escaped, "\\\\", n_escaped = 2);
                 } else {

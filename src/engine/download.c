@@ -1,0 +1,647 @@
+#include "engine/download.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/backoff.h"
+#include "base/log.h"
+#include "base/time-util.h"
+
+enum {
+        RENEWALS_MAX = 3, /* of a URL, without a new byte between */
+        RESTARTS_MAX = 2, /* of a file from byte 0, since the object changed */
+        ETAG_MAX = 256,
+        RETRY_BASE_USEC = 500 * 1000,
+        RETRY_CAP_USEC = 60 * 1000 * 1000,
+};
+
+typedef enum Phase {
+        PHASE_IDLE,    /* not started, or suspended */
+        PHASE_OPENING, /* the installer opens the pipe */
+        PHASE_SUBSCRIBING,
+        PHASE_FETCHING,
+        PHASE_RENEWING, /* waits for a document with a fresh URL */
+        PHASE_WAITING,  /* until retry_usec */
+        PHASE_OVER,
+} Phase;
+
+struct Download {
+        DownloadParams params;
+        const WorldOps *world;
+        void *world_userdata;
+        const DownloadOps *ops;
+        void *userdata;
+        const JobDocument *document;
+        LinkOffsets offsets; /* what each target holds, kept up to date */
+
+        Phase phase;
+        bool suspended;
+        bool open; /* there is a pipe for the current file */
+        DownloadPlane plane;
+        bool plane_failed[_DOWNLOAD_PLANE_MAX]; /* for the current file */
+        unsigned n_attempts;                    /* failed ones in a row, without a new byte */
+        unsigned n_renewals;
+        unsigned n_restarts;
+        bool new_bytes; /* since the last failure */
+        uint64_t retry_usec;
+        Backoff backoff;
+        Failure last_failure;
+
+        StreamFetch *stream;
+        bool subscribed;
+        bool http_running;
+        bool http_paused;
+        uint64_t http_skip; /* bytes of the paused chunk that are written already */
+        char etag[ETAG_MAX];
+        uint64_t event_usec;   /* when the event came that the stream is working on */
+        uint64_t blocked_usec; /* since when the pipe takes nothing; USEC_INFINITY: it does */
+        DownloadStats stats;
+};
+
+static const char *const plane_words[_DOWNLOAD_PLANE_MAX] = {
+        [DOWNLOAD_PLANE_HTTPS] = "https",
+        [DOWNLOAD_PLANE_MQTT] = "mqtt",
+};
+
+static void start_file(Download *d, uint64_t now_usec);
+static void on_failure(Download *d, const Failure *failure, uint64_t wait_usec, uint64_t now_usec);
+
+const char *download_plane_to_string(DownloadPlane plane)
+{
+        assert(plane >= 0 && plane < _DOWNLOAD_PLANE_MAX);
+        return plane_words[plane];
+}
+
+int download_new(const DownloadParams *params, const WorldOps *world, void *world_userdata, const DownloadOps *ops,
+                 void *userdata, const JobDocument *document, const LinkOffsets *offsets, Download **ret)
+{
+        Download *d;
+
+        if (offsets->n_files != document->n_files)
+                return -EINVAL;
+        for (size_t i = 0; i < document->n_files; i++)
+                if (offsets->resume_bytes[i] > document->files[i].size_bytes)
+                        return -EINVAL;
+        d = calloc(1, sizeof(*d));
+        if (!d)
+                return -ENOMEM;
+        *d = (Download){
+                .params = *params,
+                .world = world,
+                .world_userdata = world_userdata,
+                .ops = ops,
+                .userdata = userdata,
+                .document = document,
+                .offsets = *offsets,
+                .suspended = true,
+                .backoff = {.base_usec = RETRY_BASE_USEC, .cap_usec = RETRY_CAP_USEC},
+                .blocked_usec = USEC_INFINITY,
+        };
+        for (size_t i = 0; i < document->n_files; i++) {
+                d->stats.total_bytes += document->files[i].size_bytes;
+                d->stats.held_bytes += offsets->resume_bytes[i];
+        }
+        *ret = d;
+        return 0;
+}
+
+static const JobFile *current(const Download *d)
+{
+        return &d->document->files[d->stats.file];
+}
+
+static uint64_t *held(Download *d)
+{
+        return &d->offsets.resume_bytes[d->stats.file];
+}
+
+static void stream_filters(Download *d, char filters[static 3][TOPIC_MAX + 1], const char *list[static 3])
+{
+        static const TopicForm forms[] = {TOPIC_FORM_STREAM_DATA, TOPIC_FORM_STREAM_REJECTED,
+                                          TOPIC_FORM_STREAM_DESCRIPTION};
+
+        for (size_t i = 0; i < ELEMENTSOF(forms); i++) {
+                /* Both names were checked when they were parsed, and that they fit together by is_offered(). */
+                int r = topic_format(d->params.thing_name, forms[i], d->document->stream_name, filters[i]);
+
+                assert(r >= 0);
+                list[i] = filters[i];
+        }
+}
+
+static void stop_fetching(Download *d)
+{
+        if (d->http_running)
+                d->world->http_cancel(d->world_userdata);
+        d->http_running = d->http_paused = false;
+        d->http_skip = 0;
+        if (d->stream) {
+                const StreamFetchStats *stats = stream_fetch_stats(d->stream);
+
+                d->stats.stream.n_requests += stats->n_requests;
+                d->stats.stream.n_blocks += stats->n_blocks;
+                d->stats.stream.n_lost += stats->n_lost;
+                d->stats.stream.n_ignored += stats->n_ignored;
+                d->stats.stream.round_trip_usec = stats->round_trip_usec;
+                d->stream = stream_fetch_free(d->stream);
+        }
+}
+
+static void unsubscribe(Download *d)
+{
+        char filters[3][TOPIC_MAX + 1];
+        const char *list[3];
+
+        if (!d->subscribed)
+                return;
+        d->subscribed = false;
+        stream_filters(d, filters, list);
+        d->world->unsubscribe(list, 3, d->world_userdata);
+}
+
+static void close_pipe(Download *d)
+{
+        if (d->open)
+                d->world->data_close(d->world_userdata);
+        d->open = false;
+        d->blocked_usec = USEC_INFINITY;
+}
+
+Download *download_free(Download *d)
+{
+        if (!d)
+                return NULL;
+        stop_fetching(d);
+        unsubscribe(d);
+        close_pipe(d);
+        free(d);
+        return NULL;
+}
+
+const DownloadStats *download_stats(const Download *d)
+{
+        return &d->stats;
+}
+
+static void finish(Download *d, const Failure *failure)
+{
+        stop_fetching(d);
+        unsubscribe(d);
+        close_pipe(d);
+        d->phase = PHASE_OVER;
+        d->ops->done(failure, d->userdata);
+}
+
+static bool is_offered(const Download *d, DownloadPlane plane)
+{
+        char topic[TOPIC_MAX + 1];
+
+        if (plane == DOWNLOAD_PLANE_HTTPS)
+                return d->document->https && current(d)->url;
+        return d->document->mqtt && current(d)->size_bytes <= STREAM_FILE_MAX_BYTES &&
+               topic_format(d->params.thing_name, TOPIC_FORM_STREAM_DESCRIPTION, d->document->stream_name, topic) >=
+                       0;
+}
+
+static bool choose_plane(Download *d)
+{
+        for (size_t i = 0; i < d->params.n_planes; i++)
+                if (!d->plane_failed[d->params.planes[i]] && is_offered(d, d->params.planes[i])) {
+                        d->plane = d->stats.plane = d->params.planes[i];
+                        return true;
+                }
+        return false;
+}
+
+static void file_complete(Download *d, uint64_t now_usec)
+{
+        stop_fetching(d);
+        close_pipe(d);
+        d->stats.file++;
+        memset(d->plane_failed, 0, sizeof(d->plane_failed));
+        d->n_attempts = d->n_renewals = d->n_restarts = 0;
+        d->etag[0] = 0;
+        backoff_reset(&d->backoff);
+        start_file(d, now_usec);
+}
+
+/* Hands bytes to the installer. How many it took, or a negative errno. */
+static ssize_t hand_on(Download *d, const uint8_t *data, size_t n_data, uint64_t now_usec)
+{
+        ssize_t n = d->world->data_write(data, n_data, d->world_userdata);
+
+        if (n < 0)
+                return n;
+        *held(d) += (uint64_t)n;
+        d->stats.held_bytes += (uint64_t)n;
+        d->stats.fetched_bytes += (uint64_t)n;
+        if (n > 0) {
+                d->new_bytes = true;
+                d->n_renewals = 0;
+        }
+        if ((size_t)n == n_data)
+                d->blocked_usec = USEC_INFINITY;
+        else if (d->blocked_usec == USEC_INFINITY || n > 0)
+                d->blocked_usec = now_usec;
+        return n;
+}
+
+/*
+ * The pipe is gone: the installer has closed it, or is down. Its own word on why follows as an event and decides what
+ * becomes of the update.
+ */
+static void on_pipe_gone(Download *d)
+{
+        close_pipe(d);
+        d->phase = PHASE_IDLE;
+        d->suspended = true;
+}
+
+static void on_stream_request(const StreamRequest *request, void *userdata)
+{
+        uint8_t buffer[STREAM_REQUEST_MAX_BYTES];
+        Download *d = userdata;
+        char topic[TOPIC_MAX + 1];
+        size_t n;
+        int r;
+
+        r = topic_format(d->params.thing_name, TOPIC_FORM_STREAM_GET, d->document->stream_name, topic);
+        if (r >= 0)
+                r = stream_request_format(request, buffer, sizeof(buffer), &n);
+        if (r < 0)
+                log_error_errno(r, "Cannot make a request for blocks from %" PRIu32 ", asking again later: %m",
+                                request->first_block);
+        else
+                d->world->publish(topic, buffer, n, 0, d->world_userdata);
+}
+
+static void on_stream_describe(const char *token, void *userdata)
+{
+        uint8_t buffer[STREAM_DESCRIBE_MAX_BYTES];
+        Download *d = userdata;
+        char topic[TOPIC_MAX + 1];
+        size_t n;
+
+        if (topic_format(d->params.thing_name, TOPIC_FORM_STREAM_DESCRIBE, d->document->stream_name, topic) >= 0 &&
+            stream_describe_format(token, buffer, sizeof(buffer), &n) >= 0)
+                d->world->publish(topic, buffer, n, 0, d->world_userdata);
+}
+
+static ssize_t on_stream_deliver(const uint8_t *data, size_t n_data, void *userdata)
+{
+        Download *d = userdata;
+        ssize_t n = hand_on(d, data, n_data, d->event_usec);
+
+        /* The stream has fallen silent; it is freed when the next one starts, for it is still on the stack. */
+        if (n < 0)
+                on_pipe_gone(d);
+        return n;
+}
+
+static void on_stream_done(const Failure *failure, void *userdata)
+{
+        Download *d = userdata;
+
+        if (failure)
+                on_failure(d, failure, 0, d->event_usec);
+        else
+                file_complete(d, d->event_usec);
+}
+
+static const StreamFetchOps stream_ops = {
+        .request = on_stream_request,
+        .describe = on_stream_describe,
+        .deliver = on_stream_deliver,
+        .done = on_stream_done,
+};
+
+static void start_stream(Download *d, uint64_t now_usec)
+{
+        StreamFetchParams params = {
+                .file_id = current(d)->file_id,
+                .size_bytes = current(d)->size_bytes,
+                .first_byte = *held(d),
+                .block_bytes = d->params.block_bytes,
+                .window_bytes = d->params.window_bytes,
+                .aws_limits = d->params.aws_limits,
+                .stall_usec = d->params.stall_usec,
+        };
+        Failure failure;
+        int r;
+
+        stop_fetching(d);
+        d->phase = PHASE_FETCHING;
+        d->event_usec = now_usec;
+        r = stream_fetch_new(&params, &stream_ops, d, &d->stream);
+        if (r < 0) {
+                (void)fail(&failure, FAILURE_RESOURCES, -r, "cannot prepare the download by stream: %s",
+                           strerror(-r));
+                on_failure(d, &failure, 0, now_usec);
+                return;
+        }
+        stream_fetch_start(d->stream, now_usec);
+}
+
+static void start_plane(Download *d, uint64_t now_usec)
+{
+        char filters[3][TOPIC_MAX + 1];
+        const char *list[3];
+
+        log_info("Downloading file %u of %zu by %s from byte %" PRIu64 " of %" PRIu64, d->stats.file + 1,
+                 d->document->n_files, download_plane_to_string(d->plane), *held(d), current(d)->size_bytes);
+        switch (d->plane) {
+        case DOWNLOAD_PLANE_HTTPS:
+                unsubscribe(d);
+                d->phase = PHASE_FETCHING;
+                d->http_running = true;
+                d->world->http_start(current(d)->url, *held(d), current(d)->size_bytes, d->etag[0] ? d->etag : NULL,
+                                     d->world_userdata);
+                return;
+        case DOWNLOAD_PLANE_MQTT:
+                if (d->subscribed) {
+                        start_stream(d, now_usec);
+                        return;
+                }
+                d->phase = PHASE_SUBSCRIBING;
+                stream_filters(d, filters, list);
+                d->world->subscribe(list, 3, d->world_userdata);
+                return;
+        case _DOWNLOAD_PLANE_MAX:
+                break;
+        }
+        assert(false);
+}
+
+/* Opens the pipe of the next file that is not complete, then fetches. */
+static void start_file(Download *d, uint64_t now_usec)
+{
+        while (d->stats.file < d->document->n_files && *held(d) == current(d)->size_bytes)
+                d->stats.file++;
+        if (d->stats.file == d->document->n_files) {
+                d->stats.file--;
+                finish(d, NULL);
+                return;
+        }
+        if (!d->open) {
+                d->phase = PHASE_OPENING;
+                d->ops->open(d->stats.file, *held(d), d->userdata);
+                return;
+        }
+        if (choose_plane(d)) {
+                start_plane(d, now_usec);
+                return;
+        }
+
+        if (!failure_is_set(&d->last_failure))
+                (void)fail(&d->last_failure, FAILURE_NO_PROTOCOL, EPROTONOSUPPORT,
+                           "the job offers no protocol that is enabled here and can carry file %u of %" PRIu64
+                           " bytes",
+                           d->stats.file + 1, current(d)->size_bytes);
+        finish(d, &d->last_failure);
+}
+
+void download_resume(Download *d, uint64_t now_usec)
+{
+        if (!d->suspended || d->phase == PHASE_OVER)
+                return;
+        d->suspended = false;
+        if (d->phase == PHASE_IDLE)
+                start_file(d, now_usec);
+}
+
+void download_suspend(Download *d)
+{
+        if (d->suspended || d->phase == PHASE_OVER)
+                return;
+        stop_fetching(d);
+        d->subscribed = false; /* a clean session forgets it; if we are still connected, a second one does no harm */
+        d->suspended = true;
+        if (d->phase != PHASE_OPENING)
+                d->phase = PHASE_IDLE;
+}
+
+void download_on_opened(Download *d, uint64_t now_usec)
+{
+        d->open = true;
+        if (d->phase != PHASE_OPENING)
+                return;
+        d->phase = PHASE_IDLE;
+        if (!d->suspended)
+                start_file(d, now_usec);
+}
+
+void download_on_document(Download *d, const JobDocument *document, uint64_t now_usec)
+{
+        d->document = document;
+        if (d->phase == PHASE_RENEWING)
+                start_file(d, now_usec);
+}
+
+static void wait_and_retry(Download *d, uint64_t wait_usec, uint64_t now_usec)
+{
+        uint64_t backoff = backoff_next_usec(&d->backoff);
+
+        d->phase = PHASE_WAITING;
+        d->retry_usec = usec_add(now_usec, MAX2(wait_usec, backoff));
+}
+
+static void restart_file(Download *d, uint64_t now_usec)
+{
+        d->n_restarts++;
+        d->stats.held_bytes -= *held(d);
+        *held(d) = 0;
+        d->etag[0] = 0;
+        close_pipe(d);
+        start_file(d, now_usec);
+}
+
+/* What a failed try means: again later, from zero, with a fresh URL, or by the other plane. */
+static void on_failure(Download *d, const Failure *failure, uint64_t wait_usec, uint64_t now_usec)
+{
+        const char *next = "trying the other protocol, if there is one";
+        bool again = false, from_zero = false, renew = false;
+
+        stop_fetching(d);
+        if (d->new_bytes) {
+                d->n_attempts = 0;
+                backoff_reset(&d->backoff);
+        }
+        d->new_bytes = false;
+        d->n_attempts++;
+        d->stats.n_retries++;
+        d->last_failure = *failure;
+
+        /* Only the reasons a plane can fail for are of interest here. */
+        if (failure->reason == FAILURE_OBJECT_CHANGED || failure->reason == FAILURE_RANGE_WRONG)
+                from_zero = d->n_restarts<RESTARTS_MAX && * held(d)> 0;
+        else if (failure->reason == FAILURE_URL_EXPIRED)
+                renew = d->n_renewals++ < RENEWALS_MAX;
+        else if (failure->reason == FAILURE_URL_REFUSED)
+                renew = d->n_renewals++ < 1;
+        else if (failure->reason != FAILURE_STREAM_REFUSED)
+                again = d->n_attempts < d->params.attempts;
+
+        if (from_zero)
+                next = "starting the file again from its first byte";
+        else if (renew)
+                next = "asking for a fresh job document";
+        else if (again)
+                next = "trying again soon";
+        log_warning("Download by %s: %s (%s), %s", download_plane_to_string(d->plane), failure->detail,
+                    failure_reason_to_string(failure->reason), next);
+
+        if (from_zero) {
+                restart_file(d, now_usec);
+        } else if (renew) {
+                d->phase = PHASE_RENEWING;
+                d->ops->need_document(now_usec, d->userdata);
+        } else if (again) {
+                wait_and_retry(d, wait_usec, now_usec);
+        } else {
+                d->plane_failed[d->plane] = true;
+                d->n_attempts = d->n_renewals = 0;
+                backoff_reset(&d->backoff);
+                start_file(d, now_usec);
+        }
+}
+
+void download_on_subscribed(Download *d, bool granted, uint64_t now_usec)
+{
+        Failure failure;
+
+        if (d->phase != PHASE_SUBSCRIBING)
+                return;
+        if (granted) {
+                d->subscribed = true;
+                start_stream(d, now_usec);
+                return;
+        }
+        (void)fail(&failure, FAILURE_STREAM_REFUSED, EACCES, "the broker refused the subscription to stream '%s'",
+                   d->document->stream_name);
+        on_failure(d, &failure, 0, now_usec);
+}
+
+static bool is_our_stream(const Download *d, const char *stream)
+{
+        return d->stream && d->document->stream_name && strcmp(stream, d->document->stream_name) == 0;
+}
+
+void download_on_stream_block(Download *d, const char *stream, const StreamBlock *block, uint64_t now_usec)
+{
+        d->event_usec = now_usec;
+        if (is_our_stream(d, stream))
+                stream_fetch_on_block(d->stream, block, now_usec);
+}
+
+void download_on_stream_rejection(Download *d, const char *stream, const StreamRejection *rejection,
+                                  uint64_t now_usec)
+{
+        d->event_usec = now_usec;
+        if (is_our_stream(d, stream))
+                stream_fetch_on_rejection(d->stream, rejection, now_usec);
+}
+
+void download_on_stream_description(Download *d, const char *stream, const StreamDescription *description,
+                                    uint64_t now_usec)
+{
+        d->event_usec = now_usec;
+        if (is_our_stream(d, stream))
+                stream_fetch_on_description(d->stream, description, now_usec);
+}
+
+void download_on_http_headers(Download *d, const char *etag)
+{
+        if (etag && strlen(etag) < sizeof(d->etag))
+                strcpy(d->etag, etag);
+}
+
+int download_on_http_data(Download *d, const uint8_t *data, size_t n_data, uint64_t now_usec)
+{
+        size_t skipped = MIN2(d->http_skip, (uint64_t)n_data);
+        ssize_t n;
+
+        if (!d->http_running)
+                return -ECANCELED;
+        n = hand_on(d, data + skipped, n_data - skipped, now_usec);
+        if (n < 0) {
+                d->http_running = false;
+                on_pipe_gone(d);
+                return -EPIPE;
+        }
+        if (skipped + (size_t)n == n_data) {
+                d->http_skip -= skipped;
+                return 0;
+        }
+        /* curl gives a paused chunk again from its start. */
+        d->http_skip += (uint64_t)n;
+        d->http_paused = true;
+        return -EAGAIN;
+}
+
+void download_on_http_done(Download *d, const Failure *failure, uint64_t retry_after_usec, uint64_t now_usec)
+{
+        Failure early;
+
+        if (!d->http_running)
+                return;
+        d->http_running = false;
+        if (failure) {
+                on_failure(d, failure, retry_after_usec, now_usec);
+        } else if (*held(d) != current(d)->size_bytes) {
+                (void)fail(&early, FAILURE_DOWNLOAD_FAILED, EPIPE,
+                           "the download ended at byte %" PRIu64 " of %" PRIu64, *held(d), current(d)->size_bytes);
+                on_failure(d, &early, 0, now_usec);
+        } else {
+                file_complete(d, now_usec);
+        }
+}
+
+void download_on_writable(Download *d, uint64_t now_usec)
+{
+        d->blocked_usec = USEC_INFINITY;
+        d->event_usec = now_usec;
+        if (d->stream) {
+                stream_fetch_on_writable(d->stream, now_usec);
+        } else if (d->http_paused) {
+                d->http_paused = false;
+                d->world->http_resume(d->world_userdata);
+        }
+}
+
+static uint64_t blocked_deadline(const Download *d)
+{
+        return d->blocked_usec == USEC_INFINITY ? USEC_INFINITY : usec_add(d->blocked_usec, d->params.stall_usec);
+}
+
+void download_on_timer(Download *d, uint64_t now_usec)
+{
+        char text[DURATION_TEXT_MAX];
+        Failure failure;
+
+        d->event_usec = now_usec;
+        if (d->phase == PHASE_WAITING && now_usec >= d->retry_usec) {
+                start_file(d, now_usec);
+        } else if (d->phase == PHASE_FETCHING && now_usec >= blocked_deadline(d)) {
+                (void)fail(&failure, FAILURE_INSTALLER, ETIMEDOUT, "otad-installer took no byte for %s",
+                           duration_format(text, d->params.stall_usec));
+                finish(d, &failure);
+        } else if (d->stream) {
+                stream_fetch_on_timer(d->stream, now_usec);
+        }
+}
+
+uint64_t download_next_deadline(const Download *d)
+{
+        uint64_t deadline = USEC_INFINITY;
+
+        if (d->phase == PHASE_WAITING)
+                return d->retry_usec;
+        if (d->phase == PHASE_FETCHING)
+                deadline = blocked_deadline(d);
+        if (d->stream)
+                deadline = MIN2(deadline, stream_fetch_next_deadline(d->stream));
+        return deadline;
+}

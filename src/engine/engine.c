@@ -1,0 +1,414 @@
+#include "engine/engine.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/time-util.h"
+
+static const TopicForm filter_forms[] = {
+        TOPIC_FORM_NOTIFY,      TOPIC_FORM_NOTIFY_NEXT,    TOPIC_FORM_DESCRIBE_ANSWERS,
+        TOPIC_FORM_GET_ANSWERS, TOPIC_FORM_UPDATE_ANSWERS,
+};
+
+enum { N_FILTERS = ELEMENTSOF(filter_forms) };
+
+struct Engine {
+        char thing_name[THING_NAME_MAX + 1];
+        char filters[N_FILTERS][TOPIC_MAX + 1];
+        const char *filter_list[N_FILTERS];
+        const WorldOps *world;
+        void *userdata;
+        Outbox *outbox;
+        JobQueue *queue;
+        Update *update;
+        bool connected;
+        uint64_t event_usec; /* the time of the event at work, for what the parts ask for meanwhile */
+};
+
+/* -- what the parts ask for ------------------------------------------------------------------------------------- */
+
+static void publish(Engine *e, TopicForm form, const char *job_id, const char *json)
+{
+        char topic[TOPIC_MAX + 1];
+        int r = topic_format(e->thing_name, form, job_id, topic);
+
+        if (r < 0)
+                log_error_errno(r, "Cannot name a topic for job '%s', so the cloud is not asked: %m",
+                                job_id ? job_id : "");
+        else
+                e->world->publish(topic, json, strlen(json), 1, e->userdata);
+}
+
+static void on_outbox_publish(const JobKey *key, const char *json, void *userdata)
+{
+        publish(userdata, TOPIC_FORM_UPDATE, key->job_id, json);
+}
+
+static void on_outbox_accepted(const JobKey *key, JobStatus status, void *userdata)
+{
+        Engine *e = userdata;
+
+        update_on_accepted(e->update, key, status, e->event_usec);
+}
+
+static void on_outbox_gone(const JobKey *key, JobStatus status, const char *why, void *userdata)
+{
+        Engine *e = userdata;
+
+        update_on_gone(e->update, key, why, e->event_usec);
+}
+
+static const OutboxOps outbox_ops = {
+        .publish = on_outbox_publish,
+        .accepted = on_outbox_accepted,
+        .gone = on_outbox_gone,
+};
+
+static void on_queue_publish_get(const char *json, void *userdata)
+{
+        publish(userdata, TOPIC_FORM_GET, NULL, json);
+}
+
+static void on_queue_publish_describe(const char *job_id, const char *json, void *userdata)
+{
+        publish(userdata, TOPIC_FORM_DESCRIBE, job_id, json);
+}
+
+static JobVerdict on_queue_job(const JobExecution *execution, void *userdata)
+{
+        Engine *e = userdata;
+
+        return update_on_job(e->update, execution, e->event_usec);
+}
+
+static void on_queue_gone(const JobKey *key, JobStatus status, const char *why, void *userdata)
+{
+        Engine *e = userdata;
+
+        update_on_gone(e->update, key, why, e->event_usec);
+}
+
+static const JobQueueOps queue_ops = {
+        .publish_get = on_queue_publish_get,
+        .publish_describe = on_queue_publish_describe,
+        .job = on_queue_job,
+        .gone = on_queue_gone,
+};
+
+/* -- life ------------------------------------------------------------------------------------------------------- */
+
+Engine *engine_free(Engine *e)
+{
+        if (!e)
+                return NULL;
+        update_free(e->update);
+        job_queue_free(e->queue);
+        outbox_free(e->outbox);
+        free(e);
+        return NULL;
+}
+
+int engine_new(const EngineParams *params, const WorldOps *world, void *userdata, Engine **ret)
+{
+        _cleanup_(engine_freep) Engine *e = calloc(1, sizeof(*e));
+        OutboxParams outbox = {
+                .dir_fd = params->state_dir_fd,
+                .answer_timeout_usec = params->answer_timeout_usec,
+                .step_timeout_minutes = params->step_timeout_minutes,
+        };
+        JobQueueParams queue = {
+                .answer_timeout_usec = params->answer_timeout_usec,
+                .refresh_usec = params->refresh_usec,
+        };
+        UpdateParams update = params->update;
+        int r;
+
+        if (!e)
+                return -ENOMEM;
+        if (!thing_name_is_valid(params->thing_name))
+                return -EINVAL;
+        strcpy(e->thing_name, params->thing_name);
+        e->world = world;
+        e->userdata = userdata;
+        for (size_t i = 0; i < N_FILTERS; i++) {
+                r = topic_format(e->thing_name, filter_forms[i], NULL, e->filters[i]);
+                if (r < 0)
+                        return r;
+                e->filter_list[i] = e->filters[i];
+        }
+        update.download.thing_name = e->thing_name;
+        r = outbox_new(&outbox, &outbox_ops, e, &e->outbox);
+        if (r >= 0)
+                r = job_queue_new(&queue, &queue_ops, e, &e->queue);
+        if (r >= 0)
+                r = update_new(&update, world, userdata, e->outbox, e->queue, &e->update);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(e);
+        return 0;
+}
+
+const char *const *engine_filters(const Engine *e, size_t *ret_n)
+{
+        *ret_n = N_FILTERS;
+        return e->filter_list;
+}
+
+/* -- the cloud -------------------------------------------------------------------------------------------------- */
+
+void engine_on_connected(Engine *e, uint64_t now)
+{
+        e->event_usec = now;
+        e->connected = true;
+        update_on_connected(e->update, now);
+        outbox_on_connected(e->outbox, now);
+        job_queue_on_connected(e->queue, now);
+}
+
+void engine_on_disconnected(Engine *e, uint64_t now)
+{
+        e->event_usec = now;
+        e->connected = false;
+        outbox_on_disconnected(e->outbox);
+        job_queue_on_disconnected(e->queue);
+        update_on_disconnected(e->update, now);
+}
+
+void engine_on_goodbye(Engine *e, uint64_t now)
+{
+        e->event_usec = now;
+        e->connected = false;
+        outbox_on_disconnected(e->outbox);
+        job_queue_on_disconnected(e->queue);
+        update_on_goodbye(e->update, now);
+}
+
+void engine_on_subscribed(Engine *e, bool granted, uint64_t now)
+{
+        Download *download = update_download(e->update);
+
+        e->event_usec = now;
+        if (download)
+                download_on_subscribed(download, granted, now);
+        update_on_progress(e->update, now);
+}
+
+static void on_list(Engine *e, const char *payload, size_t n_payload, const char **reterr, uint64_t now)
+{
+        PendingJobs list;
+
+        if (pending_jobs_parse(payload, n_payload, &list, reterr) >= 0)
+                job_queue_on_list(e->queue, &list, now);
+}
+
+static void on_execution(Engine *e, TopicKind kind, const char *payload, size_t n_payload, const char **reterr,
+                         uint64_t now)
+{
+        _cleanup_(job_execution_freep) JobExecution *execution = NULL;
+
+        if (job_execution_parse(payload, n_payload, &execution, reterr) < 0)
+                return;
+        if (kind == TOPIC_NOTIFY_NEXT)
+                job_queue_on_next(e->queue, execution, now);
+        else
+                job_queue_on_execution(e->queue, execution, now);
+}
+
+static void on_update_accepted(Engine *e, const char *payload, size_t n_payload, const char **reterr, uint64_t now)
+{
+        _cleanup_(job_update_freep) JobUpdate *update = NULL;
+
+        if (job_update_parse(payload, n_payload, &update, reterr) >= 0)
+                outbox_on_update(e->outbox, update, now);
+}
+
+static void on_rejection(Engine *e, TopicKind kind, const char *payload, size_t n_payload, const char **reterr,
+                         uint64_t now)
+{
+        _cleanup_(job_rejection_freep) JobRejection *rejection = NULL;
+
+        if (job_rejection_parse(payload, n_payload, &rejection, reterr) < 0)
+                return;
+        if (kind == TOPIC_UPDATE_REJECTED)
+                outbox_on_rejection(e->outbox, rejection, now);
+        else
+                job_queue_on_rejection(e->queue, rejection, now);
+}
+
+static void on_stream(Engine *e, const Topic *topic, const void *payload, size_t n_payload, const char **reterr,
+                      uint64_t now)
+{
+        Download *download = update_download(e->update);
+        StreamDescription description;
+        StreamRejection rejection;
+        StreamBlock block;
+
+        if (!download)
+                return;
+        if (topic->kind == TOPIC_STREAM_DATA) {
+                if (stream_block_parse(payload, n_payload, &block, reterr) >= 0)
+                        download_on_stream_block(download, topic->stream_id, &block, now);
+        } else if (topic->kind == TOPIC_STREAM_REJECTED) {
+                if (stream_rejection_parse(payload, n_payload, &rejection, reterr) >= 0)
+                        download_on_stream_rejection(download, topic->stream_id, &rejection, now);
+        } else if (stream_description_parse(payload, n_payload, &description, reterr) >= 0) {
+                download_on_stream_description(download, topic->stream_id, &description, now);
+        }
+        update_on_progress(e->update, now);
+}
+
+void engine_on_message(Engine *e, const char *name, const void *payload, size_t n_payload, uint64_t now)
+{
+        const char *problem = NULL;
+        Topic topic;
+
+        e->event_usec = now;
+        if (topic_parse(e->thing_name, name, &topic) < 0) {
+                log_debug("A message on topic '%s' is not for us", name);
+                return;
+        }
+        switch (topic.kind) {
+        case TOPIC_NOTIFY:
+        case TOPIC_GET_ACCEPTED:
+                on_list(e, payload, n_payload, &problem, now);
+                break;
+        case TOPIC_NOTIFY_NEXT:
+        case TOPIC_DESCRIBE_ACCEPTED:
+                on_execution(e, topic.kind, payload, n_payload, &problem, now);
+                break;
+        case TOPIC_UPDATE_ACCEPTED:
+                on_update_accepted(e, payload, n_payload, &problem, now);
+                break;
+        case TOPIC_GET_REJECTED:
+        case TOPIC_DESCRIBE_REJECTED:
+        case TOPIC_UPDATE_REJECTED:
+                on_rejection(e, topic.kind, payload, n_payload, &problem, now);
+                break;
+        case TOPIC_STREAM_DATA:
+        case TOPIC_STREAM_REJECTED:
+        case TOPIC_STREAM_DESCRIPTION:
+                on_stream(e, &topic, payload, n_payload, &problem, now);
+                break;
+        case TOPIC_START_NEXT_ACCEPTED:
+        case TOPIC_START_NEXT_REJECTED:
+        case _TOPIC_KIND_MAX:
+                break; /* never asked for */
+        }
+        if (problem)
+                log_warning("A message of kind %s is not understood and ignored: %s",
+                            topic_kind_to_string(topic.kind), problem);
+}
+
+/* -- HTTPS and the data pipe ------------------------------------------------------------------------------------ */
+
+void engine_on_http_headers(Engine *e, const char *etag)
+{
+        Download *download = update_download(e->update);
+
+        if (download)
+                download_on_http_headers(download, etag);
+}
+
+int engine_on_http_data(Engine *e, const uint8_t *data, size_t n_data, uint64_t now)
+{
+        Download *download = update_download(e->update);
+        int r;
+
+        e->event_usec = now;
+        if (!download)
+                return -ECANCELED;
+        r = download_on_http_data(download, data, n_data, now);
+        if (r >= 0)
+                update_on_progress(e->update, now);
+        return r;
+}
+
+void engine_on_http_done(Engine *e, const Failure *failure, uint64_t retry_after_usec, uint64_t now)
+{
+        Download *download = update_download(e->update);
+
+        e->event_usec = now;
+        if (download)
+                download_on_http_done(download, failure, retry_after_usec, now);
+        update_on_progress(e->update, now);
+}
+
+void engine_on_data_writable(Engine *e, uint64_t now)
+{
+        Download *download = update_download(e->update);
+
+        e->event_usec = now;
+        if (download)
+                download_on_writable(download, now);
+        update_on_progress(e->update, now);
+}
+
+/* -- the device ------------------------------------------------------------------------------------------------- */
+
+void engine_on_device_up(Engine *e, const LinkState *state, uint64_t now)
+{
+        e->event_usec = now;
+        update_on_device_up(e->update, state, now);
+}
+
+void engine_on_device_down(Engine *e, const Failure *failure, uint64_t now)
+{
+        update_on_device_down(e->update, failure, now);
+}
+
+void engine_on_device_state(Engine *e, const LinkState *state, uint64_t now)
+{
+        e->event_usec = now;
+        update_on_device_state(e->update, state, now);
+}
+
+void engine_on_call_done(Engine *e, InstallCall call, const LinkError *error, const LinkOffsets *offsets,
+                         const LinkState *state, uint64_t now)
+{
+        e->event_usec = now;
+        update_on_call_done(e->update, call, error, offsets, state, now);
+}
+
+/* -- operator and time ------------------------------------------------------------------------------------------ */
+
+int engine_suspend(Engine *e, uint64_t now)
+{
+        e->event_usec = now;
+        return update_suspend(e->update, now);
+}
+
+int engine_resume(Engine *e, uint64_t now)
+{
+        e->event_usec = now;
+        return update_resume(e->update, now);
+}
+
+int engine_cancel(Engine *e, const char *why, uint64_t now)
+{
+        e->event_usec = now;
+        return update_cancel(e->update, why, now);
+}
+
+void engine_on_timer(Engine *e, uint64_t now)
+{
+        e->event_usec = now;
+        outbox_on_timer(e->outbox, now);
+        job_queue_on_timer(e->queue, now);
+        update_on_timer(e->update, now);
+}
+
+uint64_t engine_next_deadline(const Engine *e)
+{
+        uint64_t deadline = MIN2(outbox_next_deadline(e->outbox), job_queue_next_deadline(e->queue));
+
+        return MIN2(deadline, update_next_deadline(e->update));
+}
+
+void engine_status(const Engine *e, EngineStatus *ret)
+{
+        update_status(e->update, &ret->update);
+        ret->connected = e->connected;
+        ret->n_unsent_finals = outbox_n_finals(e->outbox);
+}
