@@ -135,7 +135,10 @@ class Cloud:
 
     def create_ota_update(self, things, files, protocols=("MQTT",), *, update_id=None, timeout_minutes=None,
                           retries=None, url_expires=1800, edit=None):
-        """CreateOTAUpdate. `edit(document)` may alter each delivered document. Returns the Job (`.id`, `.ota`)."""
+        """CreateOTAUpdate. `edit(document)` may alter each delivered document in place.
+
+        Returns the Job: `.id`, and in `.ota` the stream's id, the files and their stored objects.
+        """
         update_id = update_id or f"update-{next(self._serial)}"
         update = create_update(update_id, files, protocols, self.storage, self.streams, url_expires, edit)
         return self._create(f"AFR_OTA-{update_id}", things, lambda execution: update.document(self.storage),

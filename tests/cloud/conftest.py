@@ -26,14 +26,17 @@ class Device:
         self.inbox, self._acks, self._subacks = queue.Queue(), {}, queue.Queue()
         self.client = paho.Client(client_id or thing.name, clean_session=clean)
         self.client.tls_set(thing.ca, thing.cert, thing.key, tls_version=ssl.PROTOCOL_TLS_CLIENT)
-        self.client.reconnect_delay_set(30, 30)
         self.connected, self.disconnected = queue.Queue(), queue.Queue()
         self.client.on_connect = lambda c, u, flags, rc: self.connected.put((rc, flags))
-        self.client.on_disconnect = lambda c, u, rc: self.disconnected.put(rc)
+        self.client.on_disconnect = self._on_disconnect
         self.client.on_subscribe = lambda c, u, mid, granted: self._subacks.put(granted)
         self.client.on_message = lambda c, u, m: self.inbox.put((m.topic, m.payload))
         if will:
             self.client.will_set(*will)
+
+    def _on_disconnect(self, client, userdata, rc):
+        client.disconnect()         # paho would connect again by itself; a test says when
+        self.disconnected.put(rc)
 
     def connect(self):
         self.client.connect("localhost", self.cloud.port)

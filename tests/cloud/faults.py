@@ -143,12 +143,18 @@ def refuse(code, message="refused by a test"):
 
 
 def edit(change):
-    """change(payload) alters the dict in place or returns another one (or bytes, sent as they are)."""
+    """change(payload) alters the message's dict in place; what it returns is of no meaning."""
     def act(e):
-        changed = change(e.payload)
-        if changed is not None:
-            e.payload = changed
+        change(e.payload)
         e.mark("edited")
+    return act
+
+
+def replace(payload):
+    """Another message altogether: a dict, or bytes sent as they are."""
+    def act(e):
+        e.payload = payload
+        e.mark("replaced")
     return act
 
 

@@ -268,7 +268,8 @@ class JobsService:
         out.update(self._summary(execution))
         deadline = execution.deadline()
         if deadline is not None:
-            out["approximateSecondsBeforeTimedOut"] = max(0, int((deadline - time.monotonic()) * 60 / self.queue.minute))
+            left = (deadline - time.monotonic()) * 60 / self.queue.minute
+            out["approximateSecondsBeforeTimedOut"] = max(0, int(left))
         if with_document:
             out["jobDocument"] = execution.job.document(execution)
         return out

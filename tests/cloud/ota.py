@@ -56,8 +56,7 @@ class OtaUpdate:
         ota["files"] = [self._file(file, file_id, storage) for file_id, file in zip(self.objects, self.files)]
         document = {"afr_ota": ota}
         if self.edit:
-            edited = self.edit(document)
-            document = document if edited is None else edited
+            self.edit(document)
         return document
 
     def _file(self, file, file_id, storage):

@@ -152,8 +152,9 @@ class Signer:
         self.key = new_key(kind)
         usages = [ExtendedKeyUsageOID.SERVER_AUTH if wrong_usage else ExtendedKeyUsageOID.CODE_SIGNING]
         usage = _usage(digital_signature=not no_key_usage, cert_sign=is_ca or no_key_usage)
+        subject = f"{name} code signer"
         self.certificate = _certificate(
-            f"{name} code signer", self.key.public_key(), issuer.certificate.subject if issuer else _name(f"{name} code signer"),
+            subject, self.key.public_key(), issuer.certificate.subject if issuer else _name(subject),
             issuer.key if issuer else self.key, is_ca=is_ca, usage=usage, extended_usage=None if is_ca else usages,
             not_before=not_before, not_after=not_after)
         write_key(self.key_path, self.key)

@@ -26,7 +26,8 @@ class StoredObject:
         self.bucket, self.key = bucket, key
         if isinstance(content, (str, Path)):
             with open(content, "rb") as file:
-                self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if Path(content).stat().st_size else b""
+                empty = Path(content).stat().st_size == 0
+                self._data = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         else:
             self._data = bytes(content)
         self.size = len(self._data)
@@ -81,7 +82,7 @@ class Storage:
             raise ValueError(f"links live {MIN_EXPIRES} to {MAX_EXPIRES} seconds")
         date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         self._serial += 1
-        token = quote(secrets.token_urlsafe(600) + "==", safe="")
+        token = quote(secrets.token_urlsafe(750) + "==", safe="")
         path = f"/{bucket}/{quote(key)}"
         query = (f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=ASIASTANDIN%2F{date[:8]}%2Feu-west-1%2Fs3%2F"
                  f"aws4_request&X-Amz-Date={date}&X-Amz-Expires={expires}&X-Amz-Security-Token={token}"

@@ -52,7 +52,8 @@ class Stream:
 # The numbers are those of the vectors published with the protocol reference.
 
 def test_v1_consecutive(cloud, device, stream):
-    request = hexed("a5 61 63 66 6f 74 61 64 2d 31 61 66 01 61 6c 19 10 00 61 6f 00 61 6e 18 1f")
+    cloud.streams.create("s1", {0: cloud.storage.put("image", bytes(647324))})
+    request = hexed("a5 61 63 66 6f 74 61 64 2d 31 61 66 00 61 6c 19 10 00 61 6f 00 61 6e 18 1f")
     answers = stream.ask(request, 31)
     assert [cbor2.loads(p)["i"] for _, p in answers] == list(range(31))
     assert all(cbor2.loads(p)["c"] == "otad-1" for _, p in answers)
@@ -92,8 +93,8 @@ def test_v6_first_block_without_token(stream):
 
 def test_v7_v8_describe(stream):
     cut = {"c": "otad-2", "s": 1, "d": "demo", "r": [{"f": 0, "z": 300}]}
-    assert encode_indefinite(cut) == hexed("bf 61 63 66 6f 74 61 64 2d 32 61 73 01 61 64 64 64 65 6d 6f 61 72 9f bf 61 66 "
-                                           "00 61 7a 19 01 2c ff ff ff")
+    assert encode_indefinite(cut) == hexed("bf 61 63 66 6f 74 61 64 2d 32 61 73 01 61 64 64 64 65 6d 6f 61 72 9f bf "
+                                           "61 66 00 61 7a 19 01 2c ff ff ff")
     topic, answer = stream.ask(hexed("a1 61 63 66 6f 74 61 64 2d 32"), operation="describe")
     assert topic == "streams/s1/description/cbor"
     assert cbor2.loads(answer) == {**cut, "r": [{"f": 0, "z": 300}, {"f": 1, "z": 640000}]}
