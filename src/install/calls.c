@@ -1,0 +1,270 @@
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/time-util.h"
+#include "session-private.h"
+
+static const char *verb_to_string(Verb verb)
+{
+        static const char *const words[_VERB_MAX] = {
+                [VERB_BEGIN] = "Begin",      [VERB_VERIFY] = "Verify",      [VERB_ACTIVATE] = "Activate",
+                [VERB_REBOOT] = "Reboot",    [VERB_SELF_TEST] = "SelfTest", [VERB_COMMIT] = "Commit",
+                [VERB_RELEASE] = "Release",  [VERB_ROLL_BACK] = "rollback", [VERB_STARTUP] = "start",
+                [VERB_RECOVER] = "recovery",
+        };
+
+        return words[verb];
+}
+
+static UpdateState state_now(const InstallSession *s)
+{
+        return s->has_session ? s->record.state : UPDATE_STATE_IDLE;
+}
+
+static void answer_out_of_turn(InstallSession *s, Verb verb, InstallDoneFn done, void *userdata)
+{
+        Failure failure;
+
+        (void)fail(&failure, FAILURE_INSTALLER, ESTALE, "%s is not for state %s", verb_to_string(verb),
+                   update_state_to_string(state_now(s)));
+        done(INSTALL_OUTCOME_OUT_OF_TURN, &failure, userdata);
+}
+
+static void answer_busy(InstallSession *s, InstallDoneFn done, void *userdata)
+{
+        Failure failure;
+
+        (void)fail(&failure, FAILURE_INSTALLER, EBUSY, "%s is still at work", verb_to_string(s->plan.verb));
+        done(INSTALL_OUTCOME_BUSY, &failure, userdata);
+}
+
+static bool wait_for(InstallSession *s, Verb verb, InstallDoneFn done, void *userdata)
+{
+        Waiter *w = calloc(1, sizeof(*w)), **last = &s->waiters;
+        Failure failure;
+
+        if (!w) {
+                (void)fail(&failure, FAILURE_RESOURCES, ENOMEM, "out of memory");
+                done(INSTALL_OUTCOME_BUSY, &failure, userdata);
+                return false;
+        }
+        *w = (Waiter){.verb = verb, .done = done, .userdata = userdata};
+        while (*last)
+                last = &(*last)->next;
+        *last = w;
+        return true;
+}
+
+/*
+ * What all calls share that run a plan: joins the same call at work, is refused while another works or in a state not
+ * its own, goes on where a "not now" stopped it, or starts.
+ */
+static void run(InstallSession *s, Verb verb, bool in_turn, void (*plan)(InstallSession *s), InstallDoneFn done,
+                void *userdata)
+{
+        if (!s->ready || (s->plan.running && s->plan.verb != verb)) {
+                answer_busy(s, done, userdata);
+                return;
+        }
+        if (!s->plan.running && !in_turn) {
+                answer_out_of_turn(s, verb, done, userdata);
+                return;
+        }
+        if (!wait_for(s, verb, done, userdata) || s->plan.running)
+                return;
+        if (s->plan.paused && s->plan.verb == verb)
+                plan_start(s);
+        else
+                plan(s);
+}
+
+static void begin_new(InstallSession *s, const InstallRequest *request, InstallDoneFn done, void *userdata)
+{
+        Failure failure = {.reason = FAILURE_NONE};
+        int r;
+
+        memset(&s->record, 0, sizeof(s->record));
+        s->record.request = *request;
+        s->record.began_wall_usec = wall_clock_usec();
+        r = install_request_check(request);
+        if (r < 0)
+                (void)fail(&failure, FAILURE_INSTALLER, EBADMSG, "the request is out of bounds");
+        if (r >= 0)
+                r = session_bind_targets(s, &failure);
+        for (size_t i = 0; r >= 0 && i < request->n_files; i++)
+                r = policy_check_file(s->params, &request->files[i], &failure);
+        if (r < 0) {
+                s->n_runs = 0;
+                log_warning("%s: refused: %s", request->session, failure.detail);
+                done(INSTALL_OUTCOME_FAILED, &failure, userdata);
+                return;
+        }
+        failure_set(&s->damage, FAILURE_NONE, "");
+        for (unsigned i = 0; i < s->n_runs; i++)
+                policy_read_version(s->runs[i].target, s->record.files[i].previous_version);
+        run(s, VERB_BEGIN, true, plans_begin, done, userdata);
+}
+
+void install_session_begin(InstallSession *s, const InstallRequest *request, InstallDoneFn done, void *userdata)
+{
+        Failure failure;
+        bool known = s->has_session || (s->plan.running && s->plan.verb == VERB_BEGIN);
+
+        if (!s->ready || (s->plan.running && s->plan.verb != VERB_BEGIN)) {
+                answer_busy(s, done, userdata);
+                return;
+        }
+        if (!known) {
+                begin_new(s, request, done, userdata);
+                return;
+        }
+        if (!install_request_is_same(&s->record.request, request)) {
+                (void)fail(&failure, FAILURE_INSTALLER, EBUSY, "session %s is here", s->record.request.session);
+                done(INSTALL_OUTCOME_BUSY, &failure, userdata);
+                return;
+        }
+        switch (state_now(s)) {
+        case UPDATE_STATE_IDLE:
+        case UPDATE_STATE_DOWNLOADING:
+        case UPDATE_STATE_VERIFYING:
+        case UPDATE_STATE_INSTALLED:
+                if (s->opened && !s->plan.running)
+                        done(INSTALL_OUTCOME_DONE, NULL, userdata);
+                else
+                        run(s, VERB_BEGIN, true, plans_begin, done, userdata);
+                break;
+        case UPDATE_STATE_ACTIVATING:
+        case UPDATE_STATE_TESTING:
+        case UPDATE_STATE_COMMITTED:
+        case UPDATE_STATE_ROLLING_BACK:
+        case UPDATE_STATE_ROLLED_BACK:
+        case UPDATE_STATE_ACCEPTED:
+        case UPDATE_STATE_SUSPENDED:
+        case _UPDATE_STATE_MAX:
+                answer_out_of_turn(s, VERB_BEGIN, done, userdata);
+                break;
+        }
+}
+
+void install_session_write(InstallSession *s, unsigned file, uint64_t offset, InstallWriteFn done, void *userdata)
+{
+        Failure failure;
+
+        if (state_now(s) != UPDATE_STATE_DOWNLOADING || !s->opened || s->plan.running) {
+                (void)fail(&failure, FAILURE_INSTALLER, ESTALE, "Write is not for state %s%s",
+                           update_state_to_string(state_now(s)),
+                           !s->opened        ? ", before Begin"
+                           : s->plan.running ? ", while a call is at work"
+                                             : "");
+                done(INSTALL_OUTCOME_OUT_OF_TURN, &failure, -1, userdata);
+                return;
+        }
+        /* While a pipe is open more bytes may still come in from it; then the offset is judged at its end. */
+        if (file >= s->n_runs ||
+            (!intake_is_open(s) && (offset > run_written_bytes(s, file) || !s->runs[file].writer))) {
+                (void)fail(&failure, FAILURE_INSTALLER, EINVAL, "Write at %llu of file %u leaves a gap",
+                           (unsigned long long)offset, file);
+                done(INSTALL_OUTCOME_OUT_OF_TURN, &failure, -1, userdata);
+                return;
+        }
+        intake_start(s, file, offset, done, userdata);
+}
+
+void install_session_verify(InstallSession *s, InstallDoneFn done, void *userdata)
+{
+        UpdateState state = state_now(s);
+
+        if (state == UPDATE_STATE_INSTALLED && s->sealed && !s->plan.running)
+                done(INSTALL_OUTCOME_DONE, NULL, userdata);
+        else
+                run(s, VERB_VERIFY,
+                    state == UPDATE_STATE_DOWNLOADING || state == UPDATE_STATE_VERIFYING ||
+                            state == UPDATE_STATE_INSTALLED,
+                    plans_verify, done, userdata);
+}
+
+void install_session_activate(InstallSession *s, InstallDoneFn done, void *userdata)
+{
+        UpdateState state = state_now(s);
+
+        if (s->ready && !s->plan.running && s->has_session && s->record.activated &&
+            (state == UPDATE_STATE_ACTIVATING || state == UPDATE_STATE_TESTING))
+                done(INSTALL_OUTCOME_DONE, NULL, userdata);
+        else
+                run(s, VERB_ACTIVATE, state == UPDATE_STATE_INSTALLED || state == UPDATE_STATE_ACTIVATING,
+                    plans_activate, done, userdata);
+}
+
+void install_session_reboot(InstallSession *s, InstallDoneFn done, void *userdata)
+{
+        bool in_turn = state_now(s) == UPDATE_STATE_ACTIVATING && s->record.activated;
+
+        /* Asked already: the deadline runs. */
+        if (in_turn && s->record.reboot_asked_usec != 0 && !s->plan.running)
+                done(INSTALL_OUTCOME_DONE, NULL, userdata);
+        else
+                run(s, VERB_REBOOT, in_turn, plans_reboot, done, userdata);
+}
+
+void install_session_self_test(InstallSession *s, InstallDoneFn done, void *userdata)
+{
+        bool in_turn = state_now(s) == UPDATE_STATE_TESTING;
+
+        if (in_turn && s->record.tested && !s->plan.running)
+                done(INSTALL_OUTCOME_DONE, NULL, userdata);
+        else
+                run(s, VERB_SELF_TEST, in_turn, plans_self_test, done, userdata);
+}
+
+void install_session_commit(InstallSession *s, InstallDoneFn done, void *userdata)
+{
+        UpdateState state = state_now(s);
+
+        if (state == UPDATE_STATE_COMMITTED && !s->plan.running)
+                done(INSTALL_OUTCOME_DONE, NULL, userdata);
+        else
+                run(s, VERB_COMMIT, state == UPDATE_STATE_TESTING && s->record.tested, plans_commit, done, userdata);
+}
+
+void install_session_roll_back(InstallSession *s, const Failure *why, InstallDoneFn done, void *userdata)
+{
+        if (!s->ready) {
+                answer_busy(s, done, userdata);
+                return;
+        }
+        switch (state_now(s)) {
+        case UPDATE_STATE_COMMITTED:
+                answer_out_of_turn(s, VERB_ROLL_BACK, done, userdata);
+                return;
+        case UPDATE_STATE_IDLE:
+                if (s->plan.running && s->plan.verb == VERB_BEGIN)
+                        session_fail(s, why);
+                break;
+        case UPDATE_STATE_DOWNLOADING:
+        case UPDATE_STATE_VERIFYING:
+        case UPDATE_STATE_INSTALLED:
+        case UPDATE_STATE_ACTIVATING:
+        case UPDATE_STATE_TESTING:
+                session_fail(s, why);
+                break;
+        case UPDATE_STATE_ROLLING_BACK:
+        case UPDATE_STATE_ROLLED_BACK:
+        case UPDATE_STATE_ACCEPTED:
+        case UPDATE_STATE_SUSPENDED:
+        case _UPDATE_STATE_MAX:
+                break;
+        }
+        done(INSTALL_OUTCOME_DONE, NULL, userdata);
+}
+
+void install_session_release(InstallSession *s, InstallDoneFn done, void *userdata)
+{
+        UpdateState state = state_now(s);
+
+        if (s->ready && state == UPDATE_STATE_IDLE && !s->plan.running)
+                done(INSTALL_OUTCOME_DONE, NULL, userdata);
+        else
+                run(s, VERB_RELEASE, state == UPDATE_STATE_COMMITTED || state == UPDATE_STATE_ROLLED_BACK,
+                    plans_release, done, userdata);
+}

@@ -1,0 +1,311 @@
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/time-util.h"
+#include "session-private.h"
+
+enum { PIPE_BYTES = 1024 * 1024, READ_BYTES = 256 * 1024, HASH_BYTES = 1024 * 1024 };
+_Static_assert((int)READ_BYTES <= (int)BUFFER_BYTES && (int)HASH_BYTES <= (int)BUFFER_BYTES,
+               "one buffer serves both");
+
+void intake_init(InstallSession *s)
+{
+        s->intake.fd = -1;
+}
+
+bool intake_is_open(const InstallSession *s)
+{
+        return s->intake.fd >= 0;
+}
+
+int intake_checkpoint(InstallSession *s, unsigned file, Failure *reterr)
+{
+        FileRun *run = &s->runs[file];
+        uint64_t *durable = &s->record.files[file].durable_bytes;
+        int r;
+
+        r = target_writer_flush(run->writer, reterr);
+        if (r < 0)
+                return r;
+        if (*durable == target_writer_durable(run->writer))
+                return 0;
+        *durable = target_writer_durable(run->writer);
+        return session_save(s, reterr);
+}
+
+static void intake_drop(InstallSession *s)
+{
+        Intake *in = &s->intake;
+
+        in->io = sd_event_source_disable_unref(in->io);
+        in->patience = sd_event_source_disable_unref(in->patience);
+        in->fd = close_fd(in->fd);
+}
+
+void intake_refuse_next(InstallSession *s, InstallOutcome outcome, const Failure *failure)
+{
+        Intake *in = &s->intake;
+        InstallWriteFn done = TAKE_PTR(in->next_done);
+
+        if (done)
+                done(outcome, failure, -1, in->next_userdata);
+}
+
+void intake_close(InstallSession *s)
+{
+        unsigned file = s->intake.file;
+        Failure failure;
+
+        if (!intake_is_open(s))
+                return;
+        intake_drop(s);
+        if (s->runs[file].writer && intake_checkpoint(s, file, &failure) < 0)
+                log_warning("%s: what was received last may have to be sent again: %s", s->record.request.session,
+                            failure.detail);
+}
+
+/* The pipe has ended, by the size reached or by its writer: whoever waited for that goes on. */
+static void intake_end(InstallSession *s)
+{
+        Intake *in = &s->intake;
+        Failure failure;
+        InstallWriteFn done;
+        int r;
+
+        intake_drop(s);
+        r = s->runs[in->file].writer ? intake_checkpoint(s, in->file, &failure) : 0;
+        s->ops->on_progress(in->file, s->userdata);
+        if (r < 0) {
+                session_fail(s, &failure);
+                return;
+        }
+        done = TAKE_PTR(in->next_done);
+        if (done)
+                install_session_write(s, in->next_file, in->next_offset, done, in->next_userdata);
+        if (!intake_is_open(s) && s->plan.running && s->plan.pending &&
+            s->plan.steps[s->plan.at].run == step_intake_ended)
+                plan_step_done(s, STEP_DONE, NULL);
+}
+
+static int intake_take(InstallSession *s, const uint8_t *data, size_t n_data, Failure *reterr)
+{
+        Intake *in = &s->intake;
+        FileRun *run = &s->runs[in->file];
+        uint64_t left = target_writer_size(run->writer) - target_writer_written(run->writer);
+        size_t n_skip = MIN2(n_data, in->skip_bytes);
+        int r;
+
+        in->skip_bytes -= n_skip;
+        data += n_skip;
+        n_data = MIN2(n_data - n_skip, left);
+        r = target_writer_write(run->writer, data, n_data, reterr);
+        if (r < 0)
+                return r;
+        if (target_writer_written(run->writer) - s->record.files[in->file].durable_bytes >=
+            s->params->checkpoint_bytes) {
+                r = intake_checkpoint(s, in->file, reterr);
+                if (r < 0)
+                        return r;
+        }
+        return hashing_start(s, reterr);
+}
+
+static int intake_on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        InstallSession *s = userdata;
+        Intake *in = &s->intake;
+        FileRun *run = &s->runs[in->file];
+        Failure failure;
+        ssize_t n;
+
+        n = read(fd, s->buffer, READ_BYTES);
+        if (n < 0) {
+                if (errno == EAGAIN || errno == EINTR)
+                        return 0;
+                (void)log_warning_errno(-errno, "Cannot read the data pipe, closing it: %m");
+                intake_end(s);
+                return 0;
+        }
+        if (n == 0) {
+                intake_end(s);
+                return 0;
+        }
+        if (intake_take(s, s->buffer, (size_t)n, &failure) < 0) {
+                session_fail(s, &failure);
+                return 0;
+        }
+        session_tick(s);
+        if (target_writer_written(run->writer) == target_writer_size(run->writer))
+                intake_end(s);
+        return 0;
+}
+
+static int intake_on_impatient(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        InstallSession *s = userdata;
+        Failure failure;
+
+        s->intake.patience = sd_event_source_disable_unref(s->intake.patience);
+        (void)fail(&failure, FAILURE_INSTALLER, EBUSY, "the data pipe for file %u was not closed in %d s",
+                   s->intake.file, INTAKE_END_SEC);
+        intake_refuse_next(s, INSTALL_OUTCOME_BUSY, &failure);
+        if (s->plan.running && s->plan.pending && s->plan.steps[s->plan.at].run == step_intake_ended)
+                plan_step_done(s, -ESTALE, &failure);
+        return 0;
+}
+
+void intake_be_patient(InstallSession *s)
+{
+        if (s->intake.patience)
+                return;
+        if (sd_event_add_time_relative(s->event, &s->intake.patience, CLOCK_BOOTTIME, INTAKE_END_SEC * USEC_PER_SEC,
+                                       0, intake_on_impatient, s) < 0)
+                log_error("Cannot set a deadline for the end of the data pipe");
+}
+
+static int intake_open(InstallSession *s, unsigned file, uint64_t offset, int *ret_fd)
+{
+        Intake *in = &s->intake;
+        _cleanup_close_ int write_fd = -1, read_fd = -1;
+        int fds[2], r;
+
+        if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+                return -errno;
+        read_fd = fds[0];
+        write_fd = fds[1];
+        /* A wish: with less the back-pressure only comes sooner. */
+        (void)fcntl(read_fd, F_SETPIPE_SZ, PIPE_BYTES);
+        r = sd_event_add_io(s->event, &in->io, read_fd, EPOLLIN, intake_on_io, s);
+        if (r < 0)
+                return r;
+        /* Calls come before bytes, or a cancel would wait for megabytes. */
+        (void)sd_event_source_set_priority(in->io, SD_EVENT_PRIORITY_NORMAL + 10);
+        (void)sd_event_source_set_description(in->io, "install-intake");
+        in->fd = TAKE_FD(read_fd);
+        in->file = file;
+        in->skip_bytes = run_written_bytes(s, file) - offset;
+        *ret_fd = TAKE_FD(write_fd);
+        return 0;
+}
+
+void intake_start(InstallSession *s, unsigned file, uint64_t offset, InstallWriteFn done, void *userdata)
+{
+        Intake *in = &s->intake;
+        _cleanup_close_ int fd = -1;
+        Failure failure;
+        int r;
+
+        if (intake_is_open(s)) {
+                if (in->next_done) {
+                        (void)fail(&failure, FAILURE_INSTALLER, EBUSY, "another Write() waits already");
+                        done(INSTALL_OUTCOME_BUSY, &failure, -1, userdata);
+                        return;
+                }
+                in->next_done = done;
+                in->next_userdata = userdata;
+                in->next_file = file;
+                in->next_offset = offset;
+                intake_be_patient(s);
+                return;
+        }
+        r = intake_open(s, file, offset, &fd);
+        if (r < 0) {
+                (void)fail(&failure, FAILURE_RESOURCES, -r, "cannot make a data pipe: %s", strerror(-r));
+                done(INSTALL_OUTCOME_BUSY, &failure, -1, userdata);
+                return;
+        }
+        session_tick(s);
+        done(INSTALL_OUTCOME_DONE, NULL, fd, userdata);
+}
+
+/* ---- the cursor that reads back ---- */
+
+static FileRun *next_to_hash(InstallSession *s)
+{
+        for (unsigned i = 0; i < s->n_runs; i++) {
+                FileRun *run = &s->runs[i];
+
+                if (run->writer && run->digest && run->hashed_bytes < target_writer_readable(run->writer))
+                        return run;
+        }
+        return NULL;
+}
+
+bool hashing_is_busy(const InstallSession *s)
+{
+        return next_to_hash((InstallSession *)s) != NULL;
+}
+
+static int hash_some(InstallSession *s, FileRun *run, Failure *reterr)
+{
+        ssize_t n;
+        int r;
+
+        n = target_writer_read(run->writer, s->buffer, HASH_BYTES, run->hashed_bytes, reterr);
+        if (n <= 0)
+                return (int)n;
+        r = digest_update(run->digest, s->buffer, (size_t)n);
+        if (r < 0)
+                return fail(reterr, FAILURE_INTERNAL, -r, "the hash of target %s cannot go on: %s",
+                            target_name(run->target->target), strerror(-r));
+        run->hashed_bytes += (uint64_t)n;
+        return 0;
+}
+
+static int hashing_on_turn(sd_event_source *source, void *userdata)
+{
+        InstallSession *s = userdata;
+        FileRun *run = next_to_hash(s);
+        const Step *step;
+        Failure failure;
+
+        if (!run) {
+                (void)sd_event_source_set_enabled(s->hashing, SD_EVENT_OFF);
+                return 0;
+        }
+        if (hash_some(s, run, &failure) < 0) {
+                session_fail(s, &failure);
+                return 0;
+        }
+        session_tick(s);
+        if (!s->plan.running || !s->plan.pending)
+                return 0;
+        step = &s->plan.steps[s->plan.at];
+        if (step->run == step_hashed && s->runs[step->file].hashed_bytes == session_file(s, step->file)->size_bytes)
+                plan_step_done(s, STEP_DONE, NULL);
+        return 0;
+}
+
+int hashing_start(InstallSession *s, Failure *reterr)
+{
+        int r = 0;
+
+        if (!s->hashing) {
+                r = sd_event_add_defer(s->event, &s->hashing, hashing_on_turn, s);
+                if (r >= 0)
+                        r = sd_event_source_set_priority(s->hashing, SD_EVENT_PRIORITY_NORMAL + 11);
+        }
+        if (r >= 0)
+                r = sd_event_source_set_enabled(s->hashing, SD_EVENT_ON);
+        if (r < 0)
+                return fail(reterr, FAILURE_RESOURCES, -r, "cannot read back: %s", strerror(-r));
+        return 0;
+}
+
+void runs_close(InstallSession *s)
+{
+        if (s->hashing)
+                (void)sd_event_source_set_enabled(s->hashing, SD_EVENT_OFF);
+        for (unsigned i = 0; i < s->n_runs; i++) {
+                s->runs[i].writer = target_writer_free(s->runs[i].writer);
+                s->runs[i].digest = digest_free(s->runs[i].digest);
+                s->runs[i].verified = false;
+                s->runs[i].hashed_bytes = 0;
+        }
+        s->opened = s->sealed = false;
+}

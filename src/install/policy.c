@@ -1,0 +1,117 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/time-util.h"
+#include "config/version.h"
+#include "session-private.h"
+#include "trust/clock.h"
+#include "trust/signature.h"
+#include "trust/trust-store.h"
+
+static bool algorithm_is_allowed(const InstallParams *params, SignatureAlgorithm algorithm)
+{
+        for (size_t i = 0; i < params->n_algorithms; i++)
+                if (params->algorithms[i] == algorithm)
+                        return true;
+        return false;
+}
+
+static int find_signer(const InstallParams *params, const char *name, X509 **ret, Failure *reterr)
+{
+        TrustStoreParams store = {.path = params->trust_store, .check_dates = params->dates_always};
+        ClockSigns signs;
+
+        clock_read_signs(&signs);
+        store.wall_clock_usec = signs.wall_clock_usec;
+        if (!store.check_dates)
+                store.check_dates = clock_is_known(&signs, CLOCK_REFERENCE_USEC);
+        return trust_store_find(&store, name, ret, reterr);
+}
+
+int policy_check_file(const InstallParams *params, const InstallFile *file, Failure *reterr)
+{
+        _cleanup_(certificate_freep) X509 *signer = NULL;
+        int r;
+
+        if (file->size_bytes == 0)
+                return fail(reterr, FAILURE_IMAGE_EMPTY, EINVAL, "target %s: the image has no bytes", file->target);
+        if (file->algorithm == SIGNATURE_ALGORITHM_NONE) {
+                if (params->signing_required)
+                        return fail(reterr, FAILURE_SIGNATURE_MISSING, EKEYREJECTED,
+                                    "target %s: the image has no signature, and signing.required is true",
+                                    file->target);
+                log_warning(
+                        "Target %s: the image has NO SIGNATURE, and signing.required is false: whoever can create "
+                        "a job decides what runs here",
+                        file->target);
+                return 0;
+        }
+        if (!algorithm_is_allowed(params, file->algorithm))
+                return fail(reterr, FAILURE_ALGORITHM_REFUSED, EKEYREJECTED,
+                            "target %s: %s is not one of signing.algorithms", file->target,
+                            signature_algorithm_to_string(file->algorithm));
+        r = find_signer(params, file->cert, &signer, reterr);
+        if (r < 0)
+                return r;
+        return signature_check_form(file->algorithm, file->signature, file->n_signature, signer, reterr);
+}
+
+int policy_verify_file(const InstallParams *params, const InstallFile *file, const DigestValue *digest,
+                       Failure *reterr)
+{
+        _cleanup_(certificate_freep) X509 *signer = NULL;
+        int r;
+
+        /* All of it again: hours may have passed, and the rules are those of now. */
+        r = policy_check_file(params, file, reterr);
+        if (r < 0 || file->algorithm == SIGNATURE_ALGORITHM_NONE)
+                return r;
+        r = find_signer(params, file->cert, &signer, reterr);
+        if (r < 0)
+                return r;
+        return signature_verify(file->algorithm, digest, file->signature, file->n_signature, signer, reterr);
+}
+
+void policy_read_version(const InstallTarget *target, char ret[static INSTALL_VERSION_MAX + 1])
+{
+        _cleanup_free_ char *version = NULL;
+        int r;
+
+        ret[0] = '\0';
+        if (!target->version_file)
+                return;
+        r = version_read(target->version_file, target->version_key, &version);
+        if (r < 0)
+                (void)log_warning_errno(r, "Target %s: cannot read %s from %s, its version is unknown: %m",
+                                        target_name(target->target), target->version_key, target->version_file);
+        else
+                (void)snprintf(ret, INSTALL_VERSION_MAX + 1, "%s", version);
+}
+
+int policy_check_version(const InstallParams *params, const InstallTarget *target, const char *previous,
+                         Failure *reterr)
+{
+        char version[INSTALL_VERSION_MAX + 1];
+        int order;
+
+        if (!target->version_file)
+                return 0;
+        policy_read_version(target, version);
+        if (version[0] == '\0')
+                return fail(reterr, FAILURE_SELFTEST_FAILED, ENODATA,
+                            "target %s: the new software does not tell its version (%s in %s)",
+                            target_name(target->target), target->version_key, target->version_file);
+        if (previous[0] == '\0')
+                return 0;
+        order = version_compare(version, previous);
+        if (order == 0)
+                return fail(reterr, FAILURE_VERSION_SAME, EEXIST, "target %s: version %s is the one that ran before",
+                            target_name(target->target), version);
+        if (order < 0 && !params->allow_downgrade)
+                return fail(reterr, FAILURE_VERSION_OLDER, EEXIST,
+                            "target %s: version %s is older than %s, which ran before", target_name(target->target),
+                            version, previous);
+        return 0;
+}

@@ -1,0 +1,515 @@
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/time-util.h"
+#include "session-private.h"
+#include "trust/signature.h"
+
+/* ---- boot script ---- */
+
+static const Step *step_at_work(const InstallSession *s)
+{
+        return &s->plan.steps[s->plan.at];
+}
+
+static void on_boot_done(BootCall *call, int answer, const Failure *failure, void *userdata)
+{
+        InstallSession *s = userdata;
+        Failure own = {.reason = FAILURE_NONE};
+        int r;
+
+        s->boot = boot_call_free(call);
+        if (failure) {
+                own = *failure;
+                plan_step_done(s, -EIO, &own);
+                return;
+        }
+        r = s->on_boot_answer(s, step_at_work(s), answer, &own);
+        if (r < 0 && !failure_is_set(&own))
+                (void)fail(&own, FAILURE_BOOT_SCRIPT, -r, "the boot script cannot be started: %s", strerror(-r));
+        if (r != STEP_PENDING)
+                plan_step_done(s, r, &own);
+}
+
+static const BootScript *boot_script(InstallSession *s, const Step *step)
+{
+        return target_boot_script(s->runs[step->file].target->target);
+}
+
+static int on_answered(InstallSession *s, const Step *step, int answer, Failure *reterr)
+{
+        return STEP_DONE;
+}
+
+static int on_current(InstallSession *s, const Step *step, int answer, Failure *reterr)
+{
+        s->runs[step->file].booted_slot = answer;
+        return STEP_DONE;
+}
+
+int step_get_current(InstallSession *s, const Step *step, Failure *reterr)
+{
+        int r;
+
+        s->on_boot_answer = on_current;
+        r = boot_get_current(s->event, boot_script(s, step), on_boot_done, s, &s->boot);
+        return r < 0 ? r : STEP_PENDING;
+}
+
+static int set_primary(InstallSession *s, const Step *step, int slot)
+{
+        int r;
+
+        s->on_boot_answer = on_answered;
+        r = boot_set_primary(s->event, boot_script(s, step), slot, on_boot_done, s, &s->boot);
+        return r < 0 ? r : STEP_PENDING;
+}
+
+static int other_slot(int slot)
+{
+        return slot == 0 ? 1 : 0;
+}
+
+int step_set_primary(InstallSession *s, const Step *step, Failure *reterr)
+{
+        int slot = s->runs[step->file].slot;
+
+        return set_primary(s, step, step->argument == SLOT_NEW ? slot : other_slot(slot));
+}
+
+static int on_primary(InstallSession *s, const Step *step, int answer, Failure *reterr)
+{
+        const FileRun *run = &s->runs[step->file];
+
+        if (answer == run->booted_slot)
+                return STEP_DONE;
+        log_warning("Target %s: slot %s runs but %s is primary, making the one that runs primary",
+                    target_name(run->target->target), target_slot_name(run->target->target, run->booted_slot),
+                    target_slot_name(run->target->target, answer));
+        return set_primary(s, step, run->booted_slot);
+}
+
+/* A slot that is about to be overwritten must not be what the next start would choose. */
+int step_free_primary(InstallSession *s, const Step *step, Failure *reterr)
+{
+        int r;
+
+        s->on_boot_answer = on_primary;
+        r = boot_get_primary(s->event, boot_script(s, step), on_boot_done, s, &s->boot);
+        return r < 0 ? r : STEP_PENDING;
+}
+
+int step_primary_is_current(InstallSession *s, const Step *step, Failure *reterr)
+{
+        if (s->runs[step->file].booted_slot == TARGET_NO_SLOT)
+                return fail(reterr, FAILURE_BOOT_SCRIPT, ENODATA, "it is not known which slot of target %s runs",
+                            target_name(s->runs[step->file].target->target));
+        return step_free_primary(s, step, reterr);
+}
+
+int step_set_state(InstallSession *s, const Step *step, Failure *reterr)
+{
+        int r;
+
+        s->on_boot_answer = on_answered;
+        r = boot_set_state(s->event, boot_script(s, step), s->runs[step->file].slot, step->argument, on_boot_done, s,
+                           &s->boot);
+        return r < 0 ? r : STEP_PENDING;
+}
+
+/* ---- hooks ---- */
+
+static bool stage_may_wait(HookStage stage, UpdateState state)
+{
+        switch (stage) {
+        case HOOK_STAGE_PRE_INSTALL:
+        case HOOK_STAGE_POST_INSTALL:
+        case HOOK_STAGE_ACTIVATE:
+        case HOOK_STAGE_SELFTEST:
+                return true;
+        case HOOK_STAGE_REBOOT:
+                return state != UPDATE_STATE_ROLLING_BACK;
+        case HOOK_STAGE_COMMIT:
+        case HOOK_STAGE_ROLLBACK:
+        case HOOK_STAGE_CLEANUP:
+        case _HOOK_STAGE_MAX:
+                break;
+        }
+        return false;
+}
+
+static FailureReason stage_failure(HookStage stage, HookOutcome outcome)
+{
+        switch (stage) {
+        case HOOK_STAGE_REBOOT:
+                return FAILURE_REBOOT_FAILED;
+        case HOOK_STAGE_COMMIT:
+                return FAILURE_COMMIT_FAILED;
+        case HOOK_STAGE_SELFTEST:
+                if (outcome == HOOK_OUTCOME_FAILED)
+                        return FAILURE_SELFTEST_FAILED;
+                break;
+        case HOOK_STAGE_PRE_INSTALL:
+        case HOOK_STAGE_POST_INSTALL:
+        case HOOK_STAGE_ACTIVATE:
+        case HOOK_STAGE_ROLLBACK:
+        case HOOK_STAGE_CLEANUP:
+        case _HOOK_STAGE_MAX:
+                break;
+        }
+        return outcome == HOOK_OUTCOME_TIMED_OUT ? FAILURE_HOOK_TIMEOUT : FAILURE_HOOK_FAILED;
+}
+
+static void on_hook_done(Hook *hook, const HookResult *result, void *userdata)
+{
+        InstallSession *s = userdata;
+        HookStage stage = (HookStage)step_at_work(s)->argument;
+        Failure failure = {.reason = FAILURE_NONE};
+        int r = STEP_DONE;
+
+        switch (result->outcome) {
+        case HOOK_OUTCOME_DONE:
+        case HOOK_OUTCOME_SKIPPED:
+                break;
+        case HOOK_OUTCOME_NOT_NOW:
+                if (stage_may_wait(stage, s->record.state)) {
+                        failure_set(&failure, FAILURE_HOOK_NOT_NOW, result->reason);
+                        r = -EAGAIN;
+                        break;
+                }
+                /* fall through */
+        case HOOK_OUTCOME_FAILED:
+        case HOOK_OUTCOME_TIMED_OUT:
+                failure_set(&failure, stage_failure(stage, result->outcome), result->detail);
+                r = -EIO;
+                break;
+        }
+        s->hook = hook_free(hook);
+        plan_step_done(s, r, &failure);
+}
+
+static const char *stage_result(const InstallSession *s, HookStage stage)
+{
+        if (stage == HOOK_STAGE_COMMIT)
+                return "committed";
+        if (stage == HOOK_STAGE_ROLLBACK || s->record.state == UPDATE_STATE_ROLLING_BACK)
+                return "rolled-back";
+        if (stage == HOOK_STAGE_CLEANUP)
+                return update_state_to_string(s->record.state);
+        return NULL;
+}
+
+int step_hook(InstallSession *s, const Step *step, Failure *reterr)
+{
+        HookStage stage = (HookStage)step->argument;
+        const FileRun *run = &s->runs[step->file];
+        const Target *target = run->target->target;
+        const InstallFileRecord *more = &s->record.files[step->file];
+        HookContext context = {
+                .job_id = s->record.request.job_id,
+                .target = target_name(target),
+                .type = target_type_to_string(target_type(target)),
+                .slot = run->slot >= 0 ? target_slot_name(target, run->slot) : NULL,
+                .device = run->slot >= 0 ? target_slot_device(target, run->slot) : NULL,
+                .path = target_path(target),
+                .version = s->record.version,
+                .previous_version = more->previous_version,
+                .size_bytes = session_file(s, step->file)->size_bytes,
+                .sha256 = more->sha256,
+                .attempt = (unsigned)MIN2(s->record.request.attempt, (uint64_t)UINT32_MAX),
+                .result = stage_result(s, stage),
+                .reason = failure_is_set(&s->record.failure) ? failure_reason_to_string(s->record.failure.reason)
+                                                             : NULL,
+        };
+        int r;
+
+        r = hook_run(s->event, s->params->hook_script, stage, &context, s->params->hook_timeout_usec, on_hook_done, s,
+                     &s->hook);
+        return r < 0 ? r : STEP_PENDING;
+}
+
+/* ---- opening ---- */
+
+int step_choose_slot(InstallSession *s, const Step *step, Failure *reterr)
+{
+        FileRun *run = &s->runs[step->file];
+        InstallFileRecord *more = &s->record.files[step->file];
+        const Target *target = run->target->target;
+
+        if (!run_is_ab(run))
+                return STEP_DONE;
+        if (s->has_session) {
+                if (run->booted_slot == run->slot)
+                        return fail(reterr, FAILURE_TARGET_BUSY, EBUSY,
+                                    "target %s: slot %s, which was being written, is the one that runs",
+                                    target_name(target), more->slot);
+                return STEP_DONE;
+        }
+        run->slot = other_slot(run->booted_slot);
+        (void)snprintf(more->slot, sizeof(more->slot), "%s", target_slot_name(target, run->slot));
+        (void)snprintf(more->old_slot, sizeof(more->old_slot), "%s", target_slot_name(target, run->booted_slot));
+        return STEP_DONE;
+}
+
+int step_open(InstallSession *s, const Step *step, Failure *reterr)
+{
+        FileRun *run = &s->runs[step->file];
+        InstallFileRecord *more = &s->record.files[step->file];
+        const InstallFile *file = session_file(s, step->file);
+        TargetWriterParams params = {
+                .slot = run->slot,
+                .booted_slot = run->booted_slot,
+                .size_bytes = file->size_bytes,
+                .resume_bytes = more->durable_bytes,
+        };
+        int r;
+
+        /* Once more after a failure of the loop's making or a "not now": what is open stays open. */
+        if (run->writer)
+                return STEP_DONE;
+        r = target_writer_open(run->target->target, &params, &run->writer, reterr);
+        if (r < 0)
+                return r;
+        more->durable_bytes = MIN2(more->durable_bytes, target_writer_written(run->writer));
+        r = digest_new(file->algorithm == SIGNATURE_ALGORITHM_NONE ? DIGEST_SHA256
+                                                                   : signature_algorithm_digest(file->algorithm),
+                       &run->digest);
+        if (r < 0)
+                return fail(reterr, FAILURE_ALGORITHM_REFUSED, -r, "target %s: cannot hash for %s: %s", file->target,
+                            signature_algorithm_to_string(file->algorithm), strerror(-r));
+        run->hashed_bytes = 0;
+        run->verified = false;
+        return hashing_start(s, reterr);
+}
+
+int step_enter(InstallSession *s, const Step *step, Failure *reterr)
+{
+        UpdateState next = (UpdateState)step->argument;
+
+        return s->has_session && s->record.state == next ? STEP_DONE : session_enter(s, next, reterr);
+}
+
+int step_begun(InstallSession *s, const Step *step, Failure *reterr)
+{
+        s->record.begun = true;
+        return session_save(s, reterr);
+}
+
+int step_opened(InstallSession *s, const Step *step, Failure *reterr)
+{
+        bool complete = true;
+
+        s->opened = true;
+        for (unsigned i = 0; i < s->n_runs; i++)
+                complete &= run_written_bytes(s, i) == session_file(s, i)->size_bytes;
+        if (complete || s->record.state == UPDATE_STATE_DOWNLOADING)
+                return STEP_DONE;
+        log_warning("%s: not all of what was received is there any more, going back to downloading",
+                    s->record.request.session);
+        return session_enter(s, UPDATE_STATE_DOWNLOADING, reterr);
+}
+
+/* ---- sealing ---- */
+
+int step_intake_ended(InstallSession *s, const Step *step, Failure *reterr)
+{
+        if (!intake_is_open(s))
+                return STEP_DONE;
+        intake_be_patient(s);
+        return STEP_PENDING;
+}
+
+int step_complete(InstallSession *s, const Step *step, Failure *reterr)
+{
+        for (unsigned i = 0; i < s->n_runs; i++) {
+                uint64_t written = run_written_bytes(s, i), size = session_file(s, i)->size_bytes;
+
+                if (written != size)
+                        return fail(reterr, FAILURE_INSTALLER, ESTALE, "target %s has %llu of %llu bytes",
+                                    session_file(s, i)->target, (unsigned long long)written,
+                                    (unsigned long long)size);
+        }
+        return STEP_DONE;
+}
+
+int step_flush(InstallSession *s, const Step *step, Failure *reterr)
+{
+        if (!s->runs[step->file].writer)
+                return STEP_DONE;
+        return intake_checkpoint(s, step->file, reterr);
+}
+
+int step_hashed(InstallSession *s, const Step *step, Failure *reterr)
+{
+        const FileRun *run = &s->runs[step->file];
+        int r;
+
+        if (run->verified || run->hashed_bytes == session_file(s, step->file)->size_bytes)
+                return STEP_DONE;
+        r = hashing_start(s, reterr);
+        return r < 0 ? r : STEP_PENDING;
+}
+
+int step_signature(InstallSession *s, const Step *step, Failure *reterr)
+{
+        FileRun *run = &s->runs[step->file];
+        DigestValue value;
+        char hex[DIGEST_HEX_MAX];
+        int r;
+
+        if (run->verified)
+                return STEP_DONE;
+        r = digest_finish(run->digest, &value);
+        if (r < 0)
+                return fail(reterr, FAILURE_INTERNAL, -r, "target %s: the hash cannot be finished: %s",
+                            session_file(s, step->file)->target, strerror(-r));
+        if (value.algorithm == DIGEST_SHA256)
+                (void)snprintf(s->record.files[step->file].sha256, sizeof(s->record.files[step->file].sha256), "%s",
+                               digest_value_to_hex(&value, hex));
+        r = policy_verify_file(s->params, session_file(s, step->file), &value, reterr);
+        if (r < 0)
+                return r;
+        run->verified = true;
+        /* Let go of the device: a post-install hook may want to look into it. */
+        run->writer = target_writer_free(run->writer);
+        run->digest = digest_free(run->digest);
+        return STEP_DONE;
+}
+
+int step_post_installed(InstallSession *s, const Step *step, Failure *reterr)
+{
+        s->record.post_installed = true;
+        return session_save(s, reterr);
+}
+
+int step_sealed(InstallSession *s, const Step *step, Failure *reterr)
+{
+        s->sealed = true;
+        return s->record.state == UPDATE_STATE_INSTALLED ? STEP_DONE
+                                                         : session_enter(s, UPDATE_STATE_INSTALLED, reterr);
+}
+
+/* ---- switching ---- */
+
+int step_target_activate(InstallSession *s, const Step *step, Failure *reterr)
+{
+        return target_activate(s->runs[step->file].target->target, reterr);
+}
+
+int step_target_commit(InstallSession *s, const Step *step, Failure *reterr)
+{
+        return target_commit(s->runs[step->file].target->target, reterr);
+}
+
+int step_target_roll_back(InstallSession *s, const Step *step, Failure *reterr)
+{
+        return target_roll_back(s->runs[step->file].target->target, reterr);
+}
+
+int step_target_discard(InstallSession *s, const Step *step, Failure *reterr)
+{
+        return target_discard(s->runs[step->file].target->target, reterr);
+}
+
+int step_primary_asked(InstallSession *s, const Step *step, Failure *reterr)
+{
+        s->record.primary_asked = true;
+        return session_save(s, reterr);
+}
+
+int step_activated(InstallSession *s, const Step *step, Failure *reterr)
+{
+        s->record.activated = true;
+        if (session_has_ab(s))
+                return session_save(s, reterr);
+        /* Without a slot nothing needs a reboot: the trial begins now. */
+        s->record.n_boots = 0;
+        return session_enter_testing(s, reterr);
+}
+
+int step_reboot_asked(InstallSession *s, const Step *step, Failure *reterr)
+{
+        int r;
+
+        s->record.reboot_asked_usec = now_usec();
+        r = session_save(s, reterr);
+        session_arm(s);
+        return r;
+}
+
+/* ---- trial ---- */
+
+int step_version(InstallSession *s, const Step *step, Failure *reterr)
+{
+        return policy_check_version(s->params, s->runs[step->file].target,
+                                    s->record.files[step->file].previous_version, reterr);
+}
+
+int step_tested(InstallSession *s, const Step *step, Failure *reterr)
+{
+        s->record.tested = true;
+        return session_save(s, reterr);
+}
+
+/* ---- rolling back ---- */
+
+int step_undone(InstallSession *s, const Step *step, Failure *reterr)
+{
+        /* From here on waits grow anew, for the reboot. */
+        if (!s->switched_back)
+                s->n_tries = 0;
+        s->switched_back = true;
+        if (s->record.undone)
+                return STEP_DONE;
+        s->record.undone = true;
+        return session_save(s, reterr);
+}
+
+int step_rolled_back(InstallSession *s, const Step *step, Failure *reterr)
+{
+        bool runs_new = false;
+
+        for (unsigned i = 0; i < s->n_runs; i++)
+                runs_new |= run_is_ab(&s->runs[i]) && s->runs[i].booted_slot == s->runs[i].slot;
+        if (!runs_new) {
+                session_enter_anyway(s, UPDATE_STATE_ROLLED_BACK);
+                plan_skip_rest(s);
+                return STEP_DONE;
+        }
+        if (s->record.n_boots > s->params->selftest_max_boots) {
+                Failure failure;
+
+                (void)fail(&failure, FAILURE_ROLLBACK_FAILED, EIO,
+                           "the old slot was made primary, but the machine came up in the new one %u times",
+                           s->record.n_boots);
+                session_give_up_rollback(s, &failure);
+                plan_skip_rest(s);
+                return STEP_DONE;
+        }
+        log_warning("%s: switched back, the old software needs a reboot", s->record.request.session);
+        return STEP_DONE;
+}
+
+int step_wait_down(InstallSession *s, const Step *step, Failure *reterr)
+{
+        /* The timer tries the whole rollback again if the machine is still up then. */
+        s->retry_usec = usec_add(now_usec(), s->params->reboot_timeout_usec);
+        session_arm(s);
+        return STEP_PENDING;
+}
+
+/* ---- ending ---- */
+
+int step_forget(InstallSession *s, const Step *step, Failure *reterr)
+{
+        int r;
+
+        r = install_record_remove(s->params->state_dir_fd);
+        if (r < 0)
+                return fail(reterr, FAILURE_RESOURCES, -r, "cannot remove the session's record: %s", strerror(-r));
+        session_forget(s);
+        return STEP_DONE;
+}
