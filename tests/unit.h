@@ -11,3 +11,11 @@
 #include <cmocka.h>
 
 #undef fail
+
+/* As cmocka has it, but for the fail() in it. */
+#undef fail_msg
+#define fail_msg(format, ...)                                      \
+        do {                                                       \
+                print_error("ERROR: " format "\n", ##__VA_ARGS__); \
+                _fail(__FILE__, __LINE__);                         \
+        } while (0)
