@@ -86,7 +86,7 @@ typedef struct Failure {
  * and invalid UTF-8 in the formatted detail are escaped, and it is cut at FAILURE_DETAIL_MAX.
  */
 _printf_(4, 5) int fail(Failure *reterr, FailureReason reason, int error, const char *format, ...);
-int fail_va(Failure *reterr, FailureReason reason, int error, const char *format, va_list args);
+_printf_(4, 0) int fail_va(Failure *reterr, FailureReason reason, int error, const char *format, va_list args);
 /* The same, for a detail that is already text from elsewhere (a record, the wire). */
 void failure_set(Failure *failure, FailureReason reason, const char *detail);
 static inline bool failure_is_set(const Failure *failure)
