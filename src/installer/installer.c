@@ -1,0 +1,449 @@
+#include "installer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <systemd/sd-daemon.h>
+
+#include "base/file-util.h"
+#include "base/log.h"
+#include "base/time-util.h"
+#include "install/session.h"
+#include "link/link-server.h"
+#include "settings.h"
+
+struct Installer {
+        sd_event *event;
+        const Config *config;
+        Settings settings;
+        int state_fd; /* also holds the lock */
+        int listen_fd;
+        InstallSession *session;
+        LinkServer *server; /* NULL until the session is ready */
+        sd_event_source *idle;
+        uint64_t idle_since_usec;
+};
+
+/* ---- session -> link ---- */
+
+static void copy_state(Installer *i, LinkState *ret)
+{
+        InstallStatus status;
+
+        install_session_get_status(i->session, &status);
+        memset(ret, 0, sizeof(*ret));
+        ret->state = status.state;
+        ret->failure = *status.failure;
+        ret->reboot_needed = status.reboot_needed;
+        ret->without_signature = status.without_signature;
+        ret->selftest_left_usec = status.selftest_left_usec;
+        (void)snprintf(ret->previous_version, sizeof(ret->previous_version), "%s", status.previous_version);
+        (void)snprintf(ret->version, sizeof(ret->version), "%s", status.version);
+        if (!status.record)
+                return;
+        (void)snprintf(ret->session, sizeof(ret->session), "%s", status.record->request.session);
+        (void)snprintf(ret->job_id, sizeof(ret->job_id), "%s", status.record->request.job_id);
+        ret->attempt = status.record->request.attempt;
+        ret->n_files = status.record->request.n_files;
+        for (size_t f = 0; f < ret->n_files; f++) {
+                const InstallFile *file = &status.record->request.files[f];
+                LinkFileState *to = &ret->files[f];
+
+                (void)snprintf(to->target, sizeof(to->target), "%s", file->target);
+                (void)snprintf(to->slot, sizeof(to->slot), "%s", status.record->files[f].slot);
+                to->size_bytes = file->size_bytes;
+                to->written_bytes = status.files[f].written_bytes;
+                to->durable_bytes = status.files[f].durable_bytes;
+                to->verified_bytes = status.files[f].verified_bytes;
+        }
+}
+
+static void on_state(void *userdata)
+{
+        Installer *i = userdata;
+        LinkState state;
+
+        copy_state(i, &state);
+        (void)sd_notifyf(false, "STATUS=%s%s%s", state.session, state.session[0] ? ": " : "",
+                         update_state_to_string(state.state));
+        if (i->server)
+                link_server_emit_state(i->server, &state);
+}
+
+static void on_progress(unsigned file, void *userdata)
+{
+        Installer *i = userdata;
+        InstallStatus status;
+        LinkProgress progress = {.file = file};
+
+        if (!i->server)
+                return;
+        install_session_get_status(i->session, &status);
+        progress.written_bytes = status.files[file].written_bytes;
+        progress.durable_bytes = status.files[file].durable_bytes;
+        progress.verified_bytes = status.files[file].verified_bytes;
+        link_server_emit_progress(i->server, &progress);
+}
+
+static LinkErrorKind error_kind(InstallOutcome outcome)
+{
+        switch (outcome) {
+        case INSTALL_OUTCOME_NOT_NOW:
+                return LINK_ERROR_NOT_NOW;
+        case INSTALL_OUTCOME_BUSY:
+                return LINK_ERROR_BUSY;
+        case INSTALL_OUTCOME_OUT_OF_TURN:
+                return LINK_ERROR_OUT_OF_TURN;
+        case INSTALL_OUTCOME_DONE:
+        case INSTALL_OUTCOME_FAILED:
+                break;
+        }
+        return LINK_ERROR_FAILED;
+}
+
+/* An answer owed, and what it must say when all went well. */
+typedef struct Owed {
+        Installer *installer;
+        LinkReply *reply;
+} Owed;
+
+static Owed *owe(Installer *i, LinkReply *reply)
+{
+        Owed *owed = calloc(1, sizeof(*owed));
+
+        if (!owed) {
+                link_reply_error(reply, LINK_ERROR_BUSY, FAILURE_RESOURCES, "out of memory");
+                return NULL;
+        }
+        *owed = (Owed){.installer = i, .reply = reply};
+        return owed;
+}
+
+/* Frees `owed`; NULL where the answer was an error and has been given. */
+static LinkReply *settle(Owed *owed, InstallOutcome outcome, const Failure *failure)
+{
+        LinkReply *reply = owed->reply;
+
+        free(owed);
+        if (outcome == INSTALL_OUTCOME_DONE)
+                return reply;
+        link_reply_error(reply, error_kind(outcome), failure->reason, failure->detail);
+        return NULL;
+}
+
+static void answer_done(InstallOutcome outcome, const Failure *failure, void *userdata)
+{
+        LinkReply *reply = settle(userdata, outcome, failure);
+
+        if (reply)
+                link_reply_ok(reply);
+}
+
+static void answer_begin(InstallOutcome outcome, const Failure *failure, void *userdata)
+{
+        Installer *i = ((Owed *)userdata)->installer;
+        LinkReply *reply = settle(userdata, outcome, failure);
+        LinkOffsets offsets = {.n_files = 0};
+        InstallStatus status;
+
+        if (!reply)
+                return;
+        install_session_get_status(i->session, &status);
+        if (status.record)
+                offsets.n_files = status.record->request.n_files;
+        for (size_t f = 0; f < offsets.n_files; f++)
+                offsets.resume_bytes[f] = status.files[f].written_bytes;
+        link_reply_offsets(reply, &offsets);
+}
+
+static void answer_write(InstallOutcome outcome, const Failure *failure, int fd, void *userdata)
+{
+        LinkReply *reply = settle(userdata, outcome, failure);
+
+        if (reply)
+                link_reply_fd(reply, fd);
+}
+
+static void answer_activate(InstallOutcome outcome, const Failure *failure, void *userdata)
+{
+        Installer *i = ((Owed *)userdata)->installer;
+        LinkReply *reply = settle(userdata, outcome, failure);
+        InstallStatus status;
+
+        if (!reply)
+                return;
+        install_session_get_status(i->session, &status);
+        link_reply_reboot_needed(reply, status.reboot_needed);
+}
+
+/* ---- link -> session ---- */
+
+static void op_get_state(LinkState *ret, void *userdata)
+{
+        copy_state(userdata, ret);
+}
+
+static void op_begin(LinkReply *reply, const LinkBegin *begin, void *userdata)
+{
+        Installer *i = userdata;
+        Owed *owed = owe(i, reply);
+        InstallRequest request = {.attempt = begin->attempt, .n_files = begin->n_files};
+
+        if (!owed)
+                return;
+        (void)snprintf(request.session, sizeof(request.session), "%s", begin->session);
+        (void)snprintf(request.job_id, sizeof(request.job_id), "%s", begin->job_id);
+        for (size_t f = 0; f < begin->n_files; f++) {
+                const LinkFile *from = &begin->files[f];
+                InstallFile *to = &request.files[f];
+
+                (void)snprintf(to->target, sizeof(to->target), "%s", from->target);
+                (void)snprintf(to->cert, sizeof(to->cert), "%s", from->cert);
+                to->size_bytes = from->size_bytes;
+                to->algorithm = from->algorithm;
+                to->n_signature = from->n_signature;
+                memcpy(to->signature, from->signature, from->n_signature);
+        }
+        install_session_begin(i->session, &request, answer_begin, owed);
+}
+
+static void op_write(LinkReply *reply, unsigned file, uint64_t offset, void *userdata)
+{
+        Installer *i = userdata;
+        Owed *owed = owe(i, reply);
+
+        if (owed)
+                install_session_write(i->session, file, offset, answer_write, owed);
+}
+
+static void op_activate(LinkReply *reply, void *userdata)
+{
+        Installer *i = userdata;
+        Owed *owed = owe(i, reply);
+
+        if (owed)
+                install_session_activate(i->session, answer_activate, owed);
+}
+
+static void op_roll_back(LinkReply *reply, const Failure *why, void *userdata)
+{
+        Installer *i = userdata;
+        Owed *owed = owe(i, reply);
+
+        if (owed)
+                install_session_roll_back(i->session, why, answer_done, owed);
+}
+
+static void op_plain(Installer *i, LinkReply *reply,
+                     void (*call)(InstallSession *session, InstallDoneFn done, void *userdata))
+{
+        Owed *owed = owe(i, reply);
+
+        if (owed)
+                call(i->session, answer_done, owed);
+}
+
+static void op_verify(LinkReply *reply, void *userdata)
+{
+        op_plain(userdata, reply, install_session_verify);
+}
+
+static void op_reboot(LinkReply *reply, void *userdata)
+{
+        op_plain(userdata, reply, install_session_reboot);
+}
+
+static void op_self_test(LinkReply *reply, void *userdata)
+{
+        op_plain(userdata, reply, install_session_self_test);
+}
+
+static void op_commit(LinkReply *reply, void *userdata)
+{
+        op_plain(userdata, reply, install_session_commit);
+}
+
+static void op_release(LinkReply *reply, void *userdata)
+{
+        op_plain(userdata, reply, install_session_release);
+}
+
+static const LinkServerOps server_ops = {
+        .get_state = op_get_state,
+        .begin = op_begin,
+        .write = op_write,
+        .verify = op_verify,
+        .activate = op_activate,
+        .reboot = op_reboot,
+        .self_test = op_self_test,
+        .commit = op_commit,
+        .roll_back = op_roll_back,
+        .release = op_release,
+};
+
+/* ---- the socket ---- */
+
+static uid_t peer_uid(const Config *config)
+{
+        const struct passwd *user = getpwnam(config->installer.peer_user);
+
+        if (user)
+                return user->pw_uid;
+        log_warning("There is no user %s (installer.peer-user), so only root and ourselves may connect",
+                    config->installer.peer_user);
+        return PEER_BUS_NO_UID;
+}
+
+static int serve(Installer *i)
+{
+        _cleanup_free_ char *path = NULL;
+        PeerBusParams params = {
+                .name = "installer",
+                .mode = 0666, /* who may use it is judged by uid */
+                .listen_fd = TAKE_FD(i->listen_fd),
+                .peer_uid = peer_uid(i->config),
+        };
+        int r;
+
+        if (asprintf(&path, "%s/installer.sock", i->config->paths.runtime) < 0) {
+                path = NULL;
+                close_fd(params.listen_fd);
+                return -ENOMEM;
+        }
+        params.path = path;
+        if (params.listen_fd < 0) {
+                r = directory_make(i->config->paths.runtime, 0755);
+                if (r < 0)
+                        return log_error_errno(r, "Cannot make %s for the socket: %m", i->config->paths.runtime);
+        }
+        r = link_server_new(i->event, &params, &server_ops, i, &i->server);
+        if (r < 0)
+                return log_error_errno(r, "Cannot serve the socket %s: %m", path);
+        return 0;
+}
+
+static void on_ready(void *userdata)
+{
+        Installer *i = userdata;
+        int r;
+
+        r = serve(i);
+        if (r < 0) {
+                (void)sd_event_exit(i->event, r);
+                return;
+        }
+        (void)sd_notify(false, "READY=1");
+        on_state(i);
+}
+
+static const InstallOps session_ops = {.on_ready = on_ready, .on_state = on_state, .on_progress = on_progress};
+
+/* ---- life ---- */
+
+/* With nothing on disk that needs us, systemd starts us again with the next connection. */
+static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Installer *i = userdata;
+        InstallStatus status;
+        uint64_t now = now_usec(), limit = i->config->installer.idle_exit_usec;
+
+        install_session_get_status(i->session, &status);
+        if (status.state != UPDATE_STATE_IDLE || install_session_is_working(i->session) || !i->server ||
+            link_server_n_peers(i->server) > 0)
+                i->idle_since_usec = now;
+        if (usec_sub(now, i->idle_since_usec) >= limit) {
+                log_info("Nothing to do, leaving until the next connection");
+                return sd_event_exit(i->event, 0);
+        }
+        if (sd_event_source_set_time_relative(i->idle, limit) < 0 ||
+            sd_event_source_set_enabled(i->idle, SD_EVENT_ONESHOT) < 0)
+                log_warning("Cannot set the timer for installer.idle-exit-sec, staying");
+        return 0;
+}
+
+static int open_state(Installer *i)
+{
+        const char *path = i->config->paths.installer_state;
+        int r;
+
+        r = directory_make(path, 0700);
+        if (r < 0)
+                return log_error_errno(r, "Cannot make the state directory %s: %m", path);
+        i->state_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (i->state_fd < 0)
+                return log_error_errno(-errno, "Cannot open the state directory %s: %m", path);
+        /* Two installers with one record would undo each other's work. */
+        if (flock(i->state_fd, LOCK_EX | LOCK_NB) < 0)
+                return log_error_errno(errno == EWOULDBLOCK ? -EBUSY : -errno,
+                                       "Cannot lock the state directory %s, is another installer running? %m", path);
+        return 0;
+}
+
+int installer_new(sd_event *event, const Config *config, int listen_fd, Installer **ret)
+{
+        _cleanup_(installer_freep) Installer *i = calloc(1, sizeof(*i));
+        int r;
+
+        if (!i) {
+                close_fd(listen_fd);
+                return -ENOMEM;
+        }
+        i->state_fd = -1;
+        i->listen_fd = listen_fd;
+        i->event = sd_event_ref(event);
+        i->config = config;
+        r = settings_init(&i->settings, config);
+        if (r < 0)
+                return r;
+        r = open_state(i);
+        if (r < 0)
+                return r;
+        i->settings.params.state_dir_fd = i->state_fd;
+        r = install_session_new(event, &i->settings.params, &session_ops, i, &i->session);
+        if (r < 0)
+                return r;
+        if (config->installer.idle_exit_usec > 0) {
+                i->idle_since_usec = now_usec();
+                r = sd_event_add_time_relative(event, &i->idle, CLOCK_BOOTTIME, config->installer.idle_exit_usec, 0,
+                                               on_idle, i);
+                if (r < 0)
+                        return r;
+        }
+        *ret = TAKE_PTR(i);
+        return 0;
+}
+
+Installer *installer_free(Installer *i)
+{
+        if (!i)
+                return NULL;
+        /* The session first: it answers whom it owes while the socket is still there. */
+        install_session_free(i->session);
+        sd_event_source_disable_unref(i->idle);
+        link_server_free(i->server);
+        close_fd(i->listen_fd);
+        settings_done(&i->settings);
+        close_fd(i->state_fd);
+        sd_event_unref(i->event);
+        free(i);
+        return NULL;
+}
+
+int installer_check_targets(const Config *config)
+{
+        Settings settings = {.params = {.state_dir_fd = -1}};
+        Failure failure;
+        int result = 0;
+
+        result = settings_init(&settings, config);
+        for (size_t t = 0; t < config->n_targets && settings.owned[t]; t++)
+                if (target_check(settings.owned[t], &failure) < 0) {
+                        (void)fprintf(stderr, "target %s: %s\n", config->targets[t].name, failure.detail);
+                        result = -EINVAL;
+                }
+        settings_done(&settings);
+        return result;
+}
