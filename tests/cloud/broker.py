@@ -7,6 +7,7 @@ not allow, too many filters ...) is read from its log by conduct.py, which then 
 """
 
 import base64
+import fcntl
 import getpass
 import hashlib
 import random
@@ -193,6 +194,10 @@ class Broker:
         finally:
             started.set()
         process = self._process
+        try:            # room for a burst of log lines, so that the broker never waits for us
+            fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 1 << 20)
+        except OSError:
+            pass
         with open(self.folder / "mosquitto.log", "ab", buffering=0) as log, process.stderr as lines:
             for raw in lines:
                 log.write(raw)

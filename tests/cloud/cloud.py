@@ -101,7 +101,7 @@ class Cloud:
                              on_down=lambda: self._link.close(),
                              on_died=lambda text: self.record.violation("internal-error", text))
         self._link = mqtt.Link(self._loop, self.broker.SERVICE_USER, self.broker.password, REQUESTS, self._dispatch,
-                               lambda: None)
+                               lambda: self.record.violation("internal-error", "the services lost the broker"))
 
     # Where to connect to
 

@@ -26,6 +26,7 @@ class Device:
         self.inbox, self._acks, self._subacks = queue.Queue(), {}, queue.Queue()
         self.client = paho.Client(client_id or thing.name, clean_session=clean)
         self.client.tls_set(thing.ca, thing.cert, thing.key, tls_version=ssl.PROTOCOL_TLS_CLIENT)
+        self.client.on_socket_open = lambda c, u, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connected, self.disconnected = queue.Queue(), queue.Queue()
         self.client.on_connect = lambda c, u, flags, rc: self.connected.put((rc, flags))
         self.client.on_disconnect = self._on_disconnect
@@ -42,7 +43,6 @@ class Device:
         self.client.connect("localhost", self.cloud.port)
         self.client.loop_start()
         self.connected.get(timeout=5)
-        self.client.socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self
 
     def close(self):

@@ -162,7 +162,8 @@ class JobsService:
             raise version_refusal
         if not self.queue.may_enter(execution, status):
             raise Refusal("InvalidStateTransition", f"{execution.status} to {status} is not allowed",
-                          execution=execution, fault=self._transition_fault(execution, status))
+                          fault=None if self._is_pardonable(execution, status) else "illegal-transition",
+                          execution=execution)
         self.queue.update(execution, status, request.get("statusDetails"), request.get("stepTimeoutInMinutes"),
                           request)
         answer = {"timestamp": self.now()}
@@ -173,19 +174,17 @@ class JobsService:
         return answer
 
     @staticmethod
-    def _transition_fault(execution, status):
+    def _is_pardonable(execution, status):
         """A device cannot know of a cancel or time-out yet, and says its last word again after a lost answer."""
-        if execution.ended and (execution.ended_by != "device" or execution.status == status):
-            return None
-        return "illegal-transition"
+        return execution.ended and (execution.ended_by != "device" or execution.status == status)
 
     def _find(self, thing, job_id, number):
         execution = self.queue.find(thing, job_id, number)
         if execution:
             return execution
-        known = (thing, job_id) in self.queue.forgotten
+        deleted = (thing, job_id) in self.queue.forgotten
         what = f"no execution {'' if number is None else number} of {job_id} for {thing}"
-        raise Refusal("ResourceNotFound", what, fault=None if known else "unknown-job")
+        raise Refusal("ResourceNotFound", what, fault=None if deleted else "unknown-job")
 
     def _remember_refusal(self, thing, job_id, request, refusal):
         execution = self.queue.find(thing, job_id)
