@@ -570,7 +570,7 @@ static int start_engine(Agent *a)
                                 .progress_usec = c->jobs.progress_usec,
                                 .progress_percent = c->jobs.progress_percent,
                                 /* Three chances to extend the step timer before it runs out. */
-                                .heartbeat_usec = c->jobs.step_timeout_min * 60 * USEC_PER_SEC / 4,
+                                .heartbeat_usec = 60 * USEC_PER_SEC * c->jobs.step_timeout_min / 4,
                                 .hook_retry_usec = c->hook.retry_usec,
                                 .hook_give_up_usec = c->hook.give_up_usec,
                                 .download =

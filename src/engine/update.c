@@ -209,9 +209,11 @@ static void call_roll_back(Update *u)
 
 static void call_begin(Update *u)
 {
-        LinkBegin begin = {.attempt = (uint64_t)u->key.execution_number, .n_files = u->document->n_files};
+        LinkBegin begin = {.attempt = (uint64_t)u->key.execution_number};
         char session[JOB_KEY_TEXT_MAX];
 
+        assert(u->call == INSTALL_CALL_NONE && u->document);
+        begin.n_files = u->document->n_files;
         snprintf(begin.session, sizeof(begin.session), "%s", job_key_format(&u->key, session));
         snprintf(begin.job_id, sizeof(begin.job_id), "%s", u->key.job_id);
         for (size_t i = 0; i < u->document->n_files; i++) {
@@ -637,7 +639,7 @@ JobVerdict update_on_job(Update *u, const JobExecution *execution, uint64_t now_
         if (r == -ENOMSG)
                 (void)fail(&failure, FAILURE_DOCUMENT_UNSUPPORTED, EOPNOTSUPP,
                            "not an OTA update, and jobs.reject-foreign is set");
-        if (r >= 0)
+        if (document)
                 r = check_policy(u, document, targets, &failure);
         if (r == -ENOMEM) {
                 log_error("No memory to read job %s: it is looked at again with the next list", key.job_id);
@@ -650,6 +652,7 @@ JobVerdict update_on_job(Update *u, const JobExecution *execution, uint64_t now_
                 end_with(u, &failure, now_usec);
                 return JOB_VERDICT_HOLD;
         }
+        assert(document);
         memcpy(u->targets, targets, sizeof(targets));
         if (job_key_equal(&key, &u->key))
                 return on_held_job(u, execution, TAKE_PTR(document), now_usec);
