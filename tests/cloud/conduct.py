@@ -25,8 +25,8 @@ PUBLISH = re.compile(r"(Received|Denied|Dropped too large) PUBLISH from (.*) "
                      r"\(d(\d), q(\d), r(\d), m\d+, '(.*)', \.\.\. \((\d+) bytes\)\)")
 FILTER = re.compile(r"\t(.*) \(QoS (\d)\)")
 WILL = re.compile(r"Will message specified \(\d+ bytes\) \(r(\d), q(\d)\)\.")
-ENDED = re.compile(r"Client (.*) (closed its connection|disconnected|disconnected due to .*|already connected, .*"
-                   r"|has exceeded timeout, disconnecting)\.$")
+ENDED = re.compile(r"Client (.*) (closed its connection|disconnected|disconnected: .*|disconnected due to .*"
+                   r"|already connected, .*|has exceeded timeout, disconnecting)\.$")
 BROKEN = re.compile(r"Bad socket read/write on client (.*): (.*)\.$")
 
 
@@ -153,7 +153,7 @@ class Conduct:
                                 close=False)
         elif "exceeded timeout" in how:
             self._violation(client_id, "keep-alive", "no packet within 1.5 times the keep-alive", close=False)
-        elif "protocol" in how.lower() or "malformed" in how.lower() or "not supported" in how:
+        elif how.startswith("disconnected due to"):     # "disconnected: ..." is the network's doing, a reset say
             self._violation(client_id, "protocol-error", how, close=False)
         if client and client.online:
             client.online = False

@@ -131,11 +131,13 @@ class StreamsService:
         stream_id, operation, form = parts
         topic = f"$aws/things/{thing}/streams/{path}"
         prefix = f"$aws/things/{thing}/streams/{stream_id}/"
-        token = None
+        request = token = None
         try:
-            request = self._decode(form, payload)
+            try:
+                request = self._decode(form, payload)
+            finally:
+                self._record.message("device", thing, topic, payload if request is None else request, len(payload))
             token = self._token(request)
-            self._record.message("device", thing, topic, request, len(payload))
             self._check(operation, request)
             stream = self.streams.get(stream_id)
             if not stream:

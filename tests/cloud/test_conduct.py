@@ -130,6 +130,14 @@ def test_silence_beyond_the_keep_alive(cloud, device):
     assert kinds(cloud) == ["keep-alive"]
 
 
+@pytest.mark.parametrize("line", ["Client dev-7 closed its connection.", "Client dev-7 disconnected.",
+                                  "Client dev-7 disconnected: Protocol error.",
+                                  "Bad socket read/write on client dev-7: The connection was lost.."])
+def test_lost_connections_are_no_breach(cloud, device, line):
+    cloud.conduct.line(line)
+    assert not cloud.conduct.connected("dev-7") and kinds(cloud) == []
+
+
 def test_without_kicks_the_record_is_kept(tmp_path):
     with Cloud(tmp_path, kick=False) as cloud:
         device = Device(cloud, cloud.add_thing("dev-7")).connect()
