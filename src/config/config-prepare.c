@@ -19,7 +19,7 @@ enum { NUMBER_MAX_CHARS = 18 };
 
 static char peek(const Scan *s, size_t ahead)
 {
-        return s->at + ahead < s->n_text ? s->text[s->at + ahead] : 0;
+        return s->at + ahead < s->n_text ? s->text[s->at + ahead] : '\0';
 }
 
 static void take(Scan *s, size_t n)
@@ -36,20 +36,26 @@ static void take_line(Scan *s)
                 take(s, 1);
 }
 
-static void take_comment(Scan *s)
+static const char *take_comment(Scan *s)
 {
         take(s, 2);
         while (s->at < s->n_text && !(peek(s, 0) == '*' && peek(s, 1) == '/'))
                 take(s, 1);
+        if (s->at == s->n_text)
+                return "a comment without an end; allowed: /* ... */";
         take(s, 2);
+        return NULL;
 }
 
-static void take_string(Scan *s)
+static const char *take_string(Scan *s)
 {
         take(s, 1);
         while (s->at < s->n_text && peek(s, 0) != '"')
                 take(s, peek(s, 0) == '\\' ? 2 : 1);
+        if (s->at == s->n_text)
+                return "a string without an end; allowed: \"...\"";
         take(s, 1);
+        return NULL;
 }
 
 static void take_while(Scan *s, const char *also)
@@ -59,7 +65,7 @@ static void take_while(Scan *s, const char *also)
 }
 
 /* A whole number without the suffix gets it; what is none (1.5, 1e3, 5L, 1x) stays as it is. */
-static int take_number(Scan *s)
+static const char *take_number(Scan *s)
 {
         bool hexadecimal = peek(s, 0) == '0' && (peek(s, 1) == 'x' || peek(s, 1) == 'X');
         size_t n = hexadecimal ? 2 : 0;
@@ -67,14 +73,14 @@ static int take_number(Scan *s)
         while (hexadecimal ? isxdigit((unsigned char)peek(s, n)) : isdigit((unsigned char)peek(s, n)))
                 n++;
         if (n > NUMBER_MAX_CHARS)
-                return -EINVAL;
+                return "a number of too many digits; allowed: at most 18";
         take(s, n);
         if (isalnum((unsigned char)peek(s, 0)) || (peek(s, 0) && strchr("._", peek(s, 0)))) {
                 take_while(s, "._+-");
-                return 0;
+                return NULL;
         }
         s->out[s->n_out++] = 'L';
-        return 0;
+        return NULL;
 }
 
 /* NULL, or why libconfig must not be given this. */
@@ -85,19 +91,18 @@ static const char *take_token(Scan *s)
         if (c == '#' || (c == '/' && peek(s, 1) == '/'))
                 take_line(s);
         else if (c == '/' && peek(s, 1) == '*')
-                take_comment(s);
+                return take_comment(s);
         else if (c == '"')
-                take_string(s);
+                return take_string(s);
         else if (c == '@')
                 return "@include is not supported; allowed: all settings in one file";
         else if (isalpha((unsigned char)c) || c == '*')
                 take_while(s, "-_*"); /* a name, which may have digits in it */
         else if (c == '.')
                 take_while(s, ".+-"); /* .5e-3 */
-        else if (isdigit((unsigned char)c)) {
-                if (take_number(s) < 0)
-                        return "a number of too many digits; allowed: at most 18";
-        } else
+        else if (isdigit((unsigned char)c))
+                return take_number(s);
+        else
                 take(s, 1);
         return NULL;
 }
@@ -108,17 +113,22 @@ int config_text_prepare(const char *text, size_t n_text, char **ret, unsigned *r
         const char *nul = memchr(text, 0, n_text);
         Scan s = {.text = text, .n_text = nul ? (size_t)(nul - text) : n_text, .line = 1};
         const char *why = NULL;
+        unsigned line = 1; /* where the token begins */
 
         /* Each number, at least one character long, grows by one. */
         out = s.out = malloc(2 * s.n_text + 1);
         if (!out)
                 return -ENOMEM;
-        while (!why && s.at < s.n_text)
+        while (!why && s.at < s.n_text) {
+                line = s.line;
                 why = take_token(&s);
-        if (!why && nul)
+        }
+        if (!why && nul) {
+                line = s.line;
                 why = "a NUL character; allowed: text";
+        }
         if (why) {
-                *reterr_line = s.line;
+                *reterr_line = line;
                 *reterr_why = why;
                 return -EINVAL;
         }

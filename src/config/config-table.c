@@ -48,9 +48,9 @@ static const ConfigWord target_type_words[] = {
 #define PATH(name, type, member)       .path = name, .kind = CONFIG_KIND_PATH, FIELD(type, member), .max = 1023
 #define WORD(name, type, member, list) .path = name, .kind = CONFIG_KIND_WORD, FIELD(type, member), .words = list
 #define WORDS(name, member, list)      .path = name, .kind = CONFIG_KIND_WORDS, FIELD(Config, member), .words = list
-#define LIST(name, type, member, n_member, least, greatest, elements)                                      \
-        .path = name, .kind = CONFIG_KIND_LIST, FIELD(type, member), .n_offset = offsetof(type, n_member), \
-        .min = least, .max = greatest, .table = elements
+#define LIST(name, type, member, n_member, least, greatest, elements)             \
+        .path = name, .kind = CONFIG_KIND_LIST, .offset = offsetof(type, member), \
+        .n_offset = offsetof(type, n_member), .min = least, .max = greatest, .table = elements
 
 /* Rows keep the layout that shows them as rows. */
 /* clang-format off */

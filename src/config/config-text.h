@@ -21,8 +21,11 @@ bool config_text_is_path(const char *text);
 
 /*
  * The text with every whole number marked as one of 64 bits, because libconfig before 1.7 silently keeps the low 32
- * bits of any other; lines stay where they are. -EINVAL: *reterr_line is where and *reterr_why what libconfig must not be
- * given: a NUL, @include (libconfig 1.5 ends the process on some) or a number beyond any bound. -ENOMEM.
+ * bits of any other; lines stay where they are.
+ *
+ * -EINVAL: *reterr_line is where, and *reterr_why what libconfig must not be given: a NUL, @include (libconfig 1.5 ends
+ * the process where it names a folder), a number beyond 64 bits (it wraps), a string or a comment without an end (the
+ * message would name the last line, and memory would leak). -ENOMEM.
  */
 _must_use_ int config_text_prepare(const char *text, size_t n_text, char **ret, unsigned *reterr_line,
                                    const char **reterr_why);

@@ -8,6 +8,9 @@
 #include "base/time-util.h"
 #include "config-text.h"
 
+/* As much of a wrong text as a message shows. */
+enum { SHOWN_MAX = 64 };
+
 void *config_key_field(const ConfigKey *key, void *values)
 {
         return (char *)values + key->offset;
@@ -135,11 +138,12 @@ static int complain_text(ConfigReader *reader, const config_setting_t *setting, 
                          const char *path)
 {
         const char *text = config_setting_get_string(setting);
-        char allowed[CONFIG_ALLOWED_MAX], shown[64];
+        char allowed[CONFIG_ALLOWED_MAX], shown[SHOWN_MAX];
 
         text_escape(shown, sizeof(shown), text, strlen(text), false);
         return config_complain_at(reader, config_setting_source_line(setting), path,
-                                  "\"%s\" is not allowed; allowed: %s", shown, config_key_allowed(key, allowed));
+                                  "\"%s\"%s is not allowed; allowed: %s", shown,
+                                  strlen(text) >= sizeof(shown) ? "..." : "", config_key_allowed(key, allowed));
 }
 
 static int read_number(ConfigReader *reader, const config_setting_t *setting, const ConfigKey *key, const char *path,

@@ -11,24 +11,27 @@
 #include "config-text.h"
 
 /* The deepest setting there is on the way to `path`: the key itself, or the group it is missed in. */
-static unsigned line_of(const config_setting_t *root, const char *path)
+static unsigned line_of(const config_setting_t *setting, const char *path)
 {
-        const config_setting_t *setting = root;
+        char name[CONFIG_PATH_MAX] = {};
         unsigned line = 1;
-        char name[CONFIG_PATH_MAX];
 
         while (setting && *path) {
-                if (*path == '[') {
-                        setting = config_setting_get_elem(setting, (unsigned)strtoul(path + 1, NULL, 10));
-                        path += strcspn(path, "]") + 1;
-                } else {
-                        path += *path == '.';
-                        config_path_format(name, "%.*s", (int)strcspn(path, ".["), path);
-                        path += strcspn(path, ".[");
-                        setting = config_setting_get_member(setting, name);
+                size_t n = strcspn(path, ".[]");
+
+                if (n == 0) {
+                        path++;
+                        continue;
                 }
+                memcpy(name, path, MIN2(n, sizeof(name) - 1));
+                name[MIN2(n, sizeof(name) - 1)] = 0;
+                if (path[n] == ']')
+                        setting = config_setting_get_elem(setting, (unsigned)strtoul(name, NULL, 10));
+                else
+                        setting = config_setting_get_member(setting, name);
                 if (setting)
                         line = config_setting_source_line(setting);
+                path += n;
         }
         return line;
 }

@@ -10,13 +10,27 @@
 
 #include "base/file-util.h"
 
-/* The value's characters without the quotes, up to the end of the line. -EBADMSG, -ENOMEM. */
+/* The next character at *value, which moves past it; -EBADMSG where it cannot stand there. `quote` is 0 outside quotes. */
+static int take_character(const char **value, const char *end, char quote)
+{
+        char c = *(*value)++;
+
+        if (quote == '"' && c == '\\') {
+                if (*value == end) /* it takes the closing quote away */
+                        return -EBADMSG;
+                if (strchr("$\"`\\", **value))
+                        c = *(*value)++;
+        } else if (c == quote || (!quote && strchr(" '\"\\$`;&|<>()", c)))
+                return -EBADMSG;
+        return c < 0x20 || c > 0x7e ? -EBADMSG : c;
+}
+
+/* `value` goes up to the end of its line. -EBADMSG, -ENODATA: it is empty, -ENOMEM. */
 static int parse_value(const char *value, size_t n_value, char **ret)
 {
-        _cleanup_free_ char *text = NULL;
+        char text[VERSION_MAX_BYTES + 1] = {};
         const char *end = value + n_value;
-        size_t n = 0;
-        char quote = 0;
+        char quote = 0, *copy;
 
         while (end > value && isspace((unsigned char)end[-1]))
                 end--;
@@ -25,22 +39,19 @@ static int parse_value(const char *value, size_t n_value, char **ret)
                 if (value == end || *--end != quote)
                         return -EBADMSG;
         }
-        text = malloc((size_t)(end - value) + 1);
-        if (!text)
-                return -ENOMEM;
-        for (; value < end; value++) {
-                if (quote == '"' && *value == '\\' && value + 1 < end && strchr("$\"`\\", value[1]))
-                        value++;
-                else if (quote ? *value == quote : !!strchr(" '\"\\$`;&|<>()", *value))
+        for (size_t n = 0; value < end; n++) {
+                int c = take_character(&value, end, quote);
+
+                if (c < 0 || n == VERSION_MAX_BYTES)
                         return -EBADMSG;
-                if (*value < 0x20 || *value > 0x7e)
-                        return -EBADMSG;
-                text[n++] = *value;
+                text[n] = (char)c;
         }
-        if (n > VERSION_MAX_BYTES)
-                return -EBADMSG;
-        text[n] = 0;
-        *ret = TAKE_PTR(text);
+        if (!text[0])
+                return -ENODATA;
+        copy = strdup(text);
+        if (!copy)
+                return -ENOMEM;
+        *ret = copy;
         return 0;
 }
 
@@ -48,8 +59,6 @@ int version_parse(const char *text, size_t n_text, const char *key, char **ret)
 {
         const char *value = NULL, *end = text + n_text;
         size_t n_key = strlen(key), n_value = 0;
-        char *version = NULL;
-        int r;
 
         for (const char *line = text, *next; line < end; line = next) {
                 const char *newline = memchr(line, '\n', (size_t)(end - line));
@@ -63,17 +72,7 @@ int version_parse(const char *text, size_t n_text, const char *key, char **ret)
                 value = line + n_key + 1;
                 n_value = (size_t)(line_end - value);
         }
-        if (!value)
-                return -ENODATA;
-        r = parse_value(value, n_value, &version);
-        if (r < 0)
-                return r;
-        if (!version[0]) {
-                free(version);
-                return -ENODATA;
-        }
-        *ret = version;
-        return 0;
+        return value ? parse_value(value, n_value, ret) : -ENODATA;
 }
 
 int version_read(const char *file, const char *key, char **ret)
