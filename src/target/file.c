@@ -140,8 +140,7 @@ static int open_new_file(const Target *target, int dir_fd, int *ret, struct stat
                         *ret = TAKE_FD(fd);
                         return 0;
                 }
-                close_fd(fd);
-                fd = -1;
+                fd = close_fd(fd);
         }
         r = remove_name(dir_fd, target->new_name);
         if (r < 0)

@@ -1,7 +1,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/loop.h>
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/sysmacros.h>
 
 #include "folder.h"
@@ -240,8 +242,36 @@ static void test_bad_params(void **state)
         assert_int_equal(target_new(&params, &target), -EINVAL);
 }
 
-/* A device that fails every write but has room: no loop needed. */
-static void test_io_error_names_the_offset(void **state)
+/* The limit on a file's size makes writes beyond it fail, as a broken device would. */
+static void test_write_error_ends_it(void **state)
+{
+        _cleanup_(target_freep) Target *target = make_pair(8 * MIB);
+        _cleanup_(target_writer_freep) TargetWriter *writer = NULL;
+        _cleanup_free_ uint8_t *data = calloc(1, 4 * MIB);
+        struct rlimit before, limit;
+        Failure failure = {};
+        int r;
+
+        assert_int_equal(open_b(target, 8 * MIB, 0, &writer, NULL), 0);
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+        limit = before;
+        limit.rlim_cur = 2 * MIB;
+        (void)signal(SIGXFSZ, SIG_IGN);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        r = target_writer_write(writer, data, 4 * MIB, &failure);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+        (void)signal(SIGXFSZ, SIG_DFL);
+        assert_int_equal(r, -EFBIG);
+        assert_int_equal(failure.reason, FAILURE_TARGET_IO);
+        assert_non_null(strstr(failure.detail, "at offset 2097152 failed"));
+        assert_non_null(strstr(failure.detail, in_folder("b")));
+        /* No way on, though writing would work again. */
+        assert_int_equal(target_writer_write(writer, data, 1, &failure), -EIO);
+        assert_int_equal(target_writer_flush(writer, &failure), -EIO);
+        assert_true(target_writer_durable(writer) == 0);
+}
+
+static void test_read_error_names_the_offset(void **state)
 {
         _cleanup_(target_freep) Target *target = make_pair(4 * MIB);
         _cleanup_(target_writer_freep) TargetWriter *writer = NULL;
@@ -320,7 +350,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_refusals, folder_set_up, folder_tear_down),
                 cmocka_unit_test_setup_teardown(test_check, folder_set_up, folder_tear_down),
                 cmocka_unit_test_setup_teardown(test_bad_params, folder_set_up, folder_tear_down),
-                cmocka_unit_test_setup_teardown(test_io_error_names_the_offset, folder_set_up, folder_tear_down),
+                cmocka_unit_test_setup_teardown(test_write_error_ends_it, folder_set_up, folder_tear_down),
+                cmocka_unit_test_setup_teardown(test_read_error_names_the_offset, folder_set_up, folder_tear_down),
                 cmocka_unit_test_setup_teardown(test_block_device, folder_set_up, folder_tear_down),
         };
 
