@@ -74,8 +74,7 @@ static void client_set_timer(LinkClient *c, uint64_t usec)
         int r = sd_event_source_set_time(c->timer, usec);
 
         if (r >= 0)
-                r = sd_event_source_set_enabled(c->timer,
-                                                usec == USEC_INFINITY ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
+                r = sd_event_source_set_enabled(c->timer, usec == USEC_INFINITY ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
         if (r < 0)
                 (void)log_error_errno(r, "Cannot set the link's timer: %m");
 }
@@ -105,8 +104,8 @@ static void client_drop(LinkClient *c, const char *why)
                 backoff_reset(&c->backoff);
         wait = backoff_next_usec(&c->backoff);
         error.kind = LINK_ERROR_LOST;
-        (void)fail(&error.failure, FAILURE_INSTALLER, ECONNRESET,
-                   "the connection to the installer was lost: %s", why);
+        (void)fail(&error.failure, FAILURE_INSTALLER, ECONNRESET, "the connection to the installer was lost: %s",
+                   why);
         if (was_up || !c->said_unreachable)
                 log_warning("The installer at %s cannot be reached (%s), trying again in %s", c->path, why,
                             duration_format(text, wait));
@@ -207,8 +206,7 @@ static int call_on_reply(sd_bus_message *m, void *userdata, sd_bus_error *reterr
 
 /* Takes `m`, which may be NULL where building it failed with `r`. On success the client holds *ret until its
  * answer. */
-static int client_call(LinkClient *c, sd_bus_message *m, int r, LinkFinishFn finish, void *userdata,
-                       LinkCall **ret)
+static int client_call(LinkClient *c, sd_bus_message *m, int r, LinkFinishFn finish, void *userdata, LinkCall **ret)
 {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *owned = m;
         LinkCall *call;
@@ -464,10 +462,10 @@ static void client_connect(LinkClient *c)
         c->life_usec = now_usec();
         if ((r = peer_bus_connect(c->event, c->path, "installer", &c->bus)) < 0 ||
             (r = peer_bus_on_disconnected(c->bus, client_on_disconnected, c)) < 0 ||
-            (r = sd_bus_match_signal(c->bus, NULL, NULL, LINK_PATH, LINK_INTERFACE, "Progress",
-                                     client_on_progress, c)) < 0 ||
-            (r = sd_bus_match_signal(c->bus, NULL, NULL, LINK_PATH, LINK_INTERFACE, "StateChanged",
-                                     client_on_state, c)) < 0 ||
+            (r = sd_bus_match_signal(c->bus, NULL, NULL, LINK_PATH, LINK_INTERFACE, "Progress", client_on_progress,
+                                     c)) < 0 ||
+            (r = sd_bus_match_signal(c->bus, NULL, NULL, LINK_PATH, LINK_INTERFACE, "StateChanged", client_on_state,
+                                     c)) < 0 ||
             (r = sd_bus_call_method_async(c->bus, NULL, NULL, LINK_PATH, LINK_INTERFACE, "GetState",
                                           client_on_first_state, c, NULL)) < 0) {
                 client_drop(c, strerror(-r));
@@ -494,8 +492,7 @@ int link_client_new(sd_event *event, const LinkClientParams *params, const LinkC
         c->backoff.cap_usec = params->backoff_cap_usec ?: BACKOFF_CAP_USEC;
         c->ops = ops;
         c->userdata = userdata;
-        r = sd_event_add_time(event, &c->timer, CLOCK_BOOTTIME, now_usec(), 10 * USEC_PER_MSEC,
-                              client_on_timer, c);
+        r = sd_event_add_time(event, &c->timer, CLOCK_BOOTTIME, now_usec(), 10 * USEC_PER_MSEC, client_on_timer, c);
         if (r < 0)
                 return r;
         (void)sd_event_source_set_description(c->timer, "link-client");

@@ -105,11 +105,16 @@ static int read_failure(sd_bus_message *m, Failure *ret)
 {
         const char *word, *detail;
 
-        if (sd_bus_message_read(m, "ss", &word, &detail) <= 0 ||
-            !text_is_token(word[0] ? word : "-", 64, "-"))
+        if (sd_bus_message_read(m, "ss", &word, &detail) <= 0 || !text_is_token(word[0] ? word : "-", 64, "-"))
                 return -EBADMSG;
         failure_set(ret, word[0] ? failure_reason_from_string(word) : FAILURE_NONE, detail);
         return 0;
+}
+
+/* sd-bus answers 1 for what it did; our own callers want 0. */
+static int plain(int r)
+{
+        return r < 0 ? r : 0;
 }
 
 static int read_end(sd_bus_message *m)
@@ -119,9 +124,8 @@ static int read_end(sd_bus_message *m)
 
 static int append_failure(sd_bus_message *m, const Failure *failure)
 {
-        return sd_bus_message_append(m, "ss",
-                                     failure_is_set(failure) ? failure_reason_to_string(failure->reason) : "",
-                                     failure->detail);
+        return sd_bus_message_append(
+                m, "ss", failure_is_set(failure) ? failure_reason_to_string(failure->reason) : "", failure->detail);
 }
 
 static int file_append(sd_bus_message *m, const LinkFile *file)
@@ -150,8 +154,7 @@ static int file_read(sd_bus_message *m, LinkFile *ret)
                 return r < 0 ? -EBADMSG : 0;
         if (read_text(m, link_target_is_valid, ret->target, sizeof(ret->target)) < 0 ||
             read_u64(m, &ret->size_bytes) < 0 || sd_bus_message_read_basic(m, 's', &word) <= 0 ||
-            sd_bus_message_read_array(m, 'y', &signature, &n_signature) < 0 ||
-            n_signature > sizeof(ret->signature) ||
+            sd_bus_message_read_array(m, 'y', &signature, &n_signature) < 0 || n_signature > sizeof(ret->signature) ||
             read_text(m, link_cert_is_valid, ret->cert, sizeof(ret->cert)) < 0)
                 return -EBADMSG;
         r = signature_algorithm_from_string(word);
@@ -177,7 +180,7 @@ int link_begin_append(sd_bus_message *m, const LinkBegin *begin)
                 r = file_append(m, &begin->files[i]);
         if (r < 0)
                 return r;
-        return sd_bus_message_close_container(m);
+        return plain(sd_bus_message_close_container(m));
 }
 
 int link_begin_read(sd_bus_message *m, LinkBegin *ret)
@@ -205,8 +208,8 @@ int link_begin_read(sd_bus_message *m, LinkBegin *ret)
 
 bool link_begin_is_same(const LinkBegin *a, const LinkBegin *b)
 {
-        if (strcmp(a->session, b->session) != 0 || strcmp(a->job_id, b->job_id) != 0 ||
-            a->attempt != b->attempt || a->n_files != b->n_files)
+        if (strcmp(a->session, b->session) != 0 || strcmp(a->job_id, b->job_id) != 0 || a->attempt != b->attempt ||
+            a->n_files != b->n_files)
                 return false;
         for (size_t i = 0; i < a->n_files; i++) {
                 const LinkFile *f = &a->files[i], *g = &b->files[i];
@@ -222,8 +225,8 @@ bool link_begin_is_same(const LinkBegin *a, const LinkBegin *b)
 int link_offsets_append(sd_bus_message *m, const LinkOffsets *offsets)
 {
         assert(offsets->n_files <= LINK_FILES_MAX);
-        return sd_bus_message_append_array(m, 't', offsets->resume_bytes,
-                                           offsets->n_files * sizeof(offsets->resume_bytes[0]));
+        return plain(sd_bus_message_append_array(m, 't', offsets->resume_bytes,
+                                                 offsets->n_files * sizeof(offsets->resume_bytes[0])));
 }
 
 int link_offsets_read(sd_bus_message *m, LinkOffsets *ret)
@@ -242,7 +245,7 @@ int link_offsets_read(sd_bus_message *m, LinkOffsets *ret)
 
 int link_write_append(sd_bus_message *m, unsigned file, uint64_t offset)
 {
-        return sd_bus_message_append(m, "ut", (uint32_t)file, offset);
+        return plain(sd_bus_message_append(m, "ut", (uint32_t)file, offset));
 }
 
 int link_write_read(sd_bus_message *m, unsigned *ret_file, uint64_t *ret_offset)
@@ -254,7 +257,7 @@ int link_write_read(sd_bus_message *m, unsigned *ret_file, uint64_t *ret_offset)
 
 int link_roll_back_append(sd_bus_message *m, const Failure *why)
 {
-        return append_failure(m, why);
+        return plain(append_failure(m, why));
 }
 
 int link_roll_back_read(sd_bus_message *m, Failure *ret)
@@ -267,8 +270,8 @@ int link_roll_back_read(sd_bus_message *m, Failure *ret)
 
 int link_progress_append(sd_bus_message *m, const LinkProgress *progress)
 {
-        return sd_bus_message_append(m, "uttt", (uint32_t)progress->file, progress->written_bytes,
-                                     progress->durable_bytes, progress->verified_bytes);
+        return plain(sd_bus_message_append(m, "uttt", (uint32_t)progress->file, progress->written_bytes,
+                                           progress->durable_bytes, progress->verified_bytes));
 }
 
 int link_progress_read(sd_bus_message *m, LinkProgress *ret)
@@ -288,8 +291,7 @@ int link_state_append(sd_bus_message *m, const LinkState *state)
                                        update_state_to_string(state->state))) < 0 ||
             (r = append_failure(m, &state->failure)) < 0 ||
             (r = sd_bus_message_append(m, "bbsst", (int)state->reboot_needed, (int)state->without_signature,
-                                       state->previous_version, state->version, state->selftest_left_usec)) <
-                    0)
+                                       state->previous_version, state->version, state->selftest_left_usec)) < 0)
                 return r;
         r = sd_bus_message_open_container(m, 'a', "(sstttt)");
         for (size_t i = 0; r >= 0 && i < state->n_files; i++) {
@@ -300,7 +302,7 @@ int link_state_append(sd_bus_message *m, const LinkState *state)
         }
         if (r < 0)
                 return r;
-        return sd_bus_message_close_container(m);
+        return plain(sd_bus_message_close_container(m));
 }
 
 static int file_state_read(sd_bus_message *m, LinkFileState *ret)
@@ -311,9 +313,9 @@ static int file_state_read(sd_bus_message *m, LinkFileState *ret)
         if (r <= 0)
                 return r < 0 ? -EBADMSG : 0;
         if (read_text(m, link_target_is_valid, ret->target, sizeof(ret->target)) < 0 ||
-            read_text(m, slot_is_valid, ret->slot, sizeof(ret->slot)) < 0 ||
-            read_u64(m, &ret->size_bytes) < 0 || read_u64(m, &ret->written_bytes) < 0 ||
-            read_u64(m, &ret->durable_bytes) < 0 || read_u64(m, &ret->verified_bytes) < 0)
+            read_text(m, slot_is_valid, ret->slot, sizeof(ret->slot)) < 0 || read_u64(m, &ret->size_bytes) < 0 ||
+            read_u64(m, &ret->written_bytes) < 0 || read_u64(m, &ret->durable_bytes) < 0 ||
+            read_u64(m, &ret->verified_bytes) < 0)
                 return -EBADMSG;
         return sd_bus_message_exit_container(m) < 0 ? -EBADMSG : 1;
 }
@@ -336,8 +338,7 @@ int link_state_read(sd_bus_message *m, LinkState *ret)
             read_bool(m, &ret->without_signature) < 0 ||
             read_text(m, version_is_valid, ret->previous_version, sizeof(ret->previous_version)) < 0 ||
             read_text(m, version_is_valid, ret->version, sizeof(ret->version)) < 0 ||
-            read_u64(m, &ret->selftest_left_usec) < 0 ||
-            sd_bus_message_enter_container(m, 'a', "(sstttt)") <= 0)
+            read_u64(m, &ret->selftest_left_usec) < 0 || sd_bus_message_enter_container(m, 'a', "(sstttt)") <= 0)
                 return -EBADMSG;
         while (ret->n_files < LINK_FILES_MAX) {
                 r = file_state_read(m, &ret->files[ret->n_files]);
@@ -371,8 +372,7 @@ void link_error_format(const LinkError *error, sd_bus_error *ret)
         /* The return value is the error itself as an errno; out of memory leaves a static error in *ret. */
         if (error->kind == LINK_ERROR_FAILED)
                 (void)sd_bus_error_setf(ret, LINK_ERROR_NAME_FAILED, "%s %s",
-                                        failure_reason_to_string(error->failure.reason),
-                                        error->failure.detail);
+                                        failure_reason_to_string(error->failure.reason), error->failure.detail);
         else
                 (void)sd_bus_error_setf(ret, error_names[error->kind], "%s", error->failure.detail);
 }
@@ -395,7 +395,6 @@ void link_error_parse(const sd_bus_error *wire, LinkError *ret)
                 link_error_set(ret, LINK_ERROR_FAILED, failure_reason_from_string(word), blank + 1);
         } else {
                 ret->kind = LINK_ERROR_FAILED;
-                (void)fail(&ret->failure, FAILURE_INSTALLER, EBADMSG, "the installer answered %s: %s", name,
-                           message);
+                (void)fail(&ret->failure, FAILURE_INSTALLER, EBADMSG, "the installer answered %s: %s", name, message);
         }
 }

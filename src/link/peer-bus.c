@@ -114,10 +114,9 @@ static int peer_start(Peer *peer, int fd)
                 return r;
         }
         if ((r = sd_id128_randomize(&id)) < 0 || (r = sd_bus_set_server(peer->bus, true, id)) < 0 ||
-            (r = sd_bus_set_anonymous(peer->bus, false)) < 0 ||
-            (r = sd_bus_set_trusted(peer->bus, true)) < 0 ||
-            (r = sd_bus_negotiate_fds(peer->bus, true)) < 0 ||
-            (r = sd_bus_set_description(peer->bus, l->name)) < 0 || (r = sd_bus_start(peer->bus)) < 0 ||
+            (r = sd_bus_set_anonymous(peer->bus, false)) < 0 || (r = sd_bus_set_trusted(peer->bus, true)) < 0 ||
+            (r = sd_bus_negotiate_fds(peer->bus, true)) < 0 || (r = sd_bus_set_description(peer->bus, l->name)) < 0 ||
+            (r = sd_bus_start(peer->bus)) < 0 ||
             (r = sd_bus_attach_event(peer->bus, l->event, SD_EVENT_PRIORITY_NORMAL)) < 0)
                 return r;
         r = peer_bus_on_disconnected(peer->bus, peer_on_disconnected, peer);
@@ -138,8 +137,7 @@ static void listener_add(PeerBus *l, int fd, uid_t uid)
 
         if (!peer) {
                 close_fd(fd);
-                (void)log_warning_errno(-ENOMEM, "Cannot serve a client of the %s socket, dropping it: %m",
-                                        l->name);
+                (void)log_warning_errno(-ENOMEM, "Cannot serve a client of the %s socket, dropping it: %m", l->name);
                 return;
         }
         peer->listener = l;
@@ -153,8 +151,7 @@ static void listener_add(PeerBus *l, int fd, uid_t uid)
         if (r >= 0)
                 r = l->on_connect(peer->bus, uid, l->userdata);
         if (r < 0) {
-                (void)log_warning_errno(r, "Cannot serve a client of the %s socket, dropping it: %m",
-                                        l->name);
+                (void)log_warning_errno(r, "Cannot serve a client of the %s socket, dropping it: %m", l->name);
                 peer_free(peer);
                 return;
         }
@@ -172,10 +169,10 @@ static int listener_on_rested(sd_event_source *source, uint64_t usec, void *user
 
 static void listener_rest(PeerBus *l, int error)
 {
-        (void)log_warning_errno(
-                error, "Cannot accept a client of the %s socket, trying again in a second: %m", l->name);
-        if (sd_event_add_time_relative(l->event, &l->rest, CLOCK_BOOTTIME, ACCEPT_REST_USEC, 0,
-                                       listener_on_rested, l) >= 0)
+        (void)log_warning_errno(error, "Cannot accept a client of the %s socket, trying again in a second: %m",
+                                l->name);
+        if (sd_event_add_time_relative(l->event, &l->rest, CLOCK_BOOTTIME, ACCEPT_REST_USEC, 0, listener_on_rested,
+                                       l) >= 0)
                 (void)sd_event_source_set_enabled(l->io, SD_EVENT_OFF);
 }
 
@@ -393,6 +390,6 @@ int peer_bus_on_disconnected(sd_bus *bus, sd_bus_message_handler_t fn, void *use
 {
         /* sd-bus makes up this signal itself when the connection ends, see sd_bus_set_exit_on_disconnect(3).
          */
-        return sd_bus_match_signal(bus, NULL, NULL, "/org/freedesktop/DBus/Local",
-                                   "org.freedesktop.DBus.Local", "Disconnected", fn, userdata);
+        return sd_bus_match_signal(bus, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
+                                   "Disconnected", fn, userdata);
 }

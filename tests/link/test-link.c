@@ -1,0 +1,418 @@
+/* Client and server on one loop: calls, errors, signals, descriptors; a server that hangs, dies, comes back. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/time-util.h"
+#include "link/link-client.h"
+#include "link/link-server.h"
+
+/* last: it has a macro called fail */
+#include <cmocka.h>
+
+typedef struct End {
+        unsigned n_up, n_down, n_progress, n_state, n_done;
+        LinkErrorKind kind;
+        Failure failure;
+        bool failed;
+        bool reboot_needed;
+        int fd;
+        LinkOffsets offsets;
+        UpdateState state;
+} End;
+
+typedef struct Fixture {
+        sd_event *event;
+        char folder[64], path[96];
+        LinkServer *server;
+        LinkReply *held; /* Verify() is answered later */
+        LinkBegin begun;
+        Failure why;
+        int pipe_fd;
+} Fixture;
+
+/* ---- server ---- */
+
+static void op_get_state(LinkState *ret, void *userdata)
+{
+        ret->state = UPDATE_STATE_TESTING;
+        strcpy(ret->session, "J#1");
+}
+
+static void op_begin(LinkReply *reply, const LinkBegin *begin, void *userdata)
+{
+        Fixture *f = userdata;
+        LinkOffsets offsets = {.n_files = begin->n_files, .resume_bytes = {4096, 0}};
+
+        f->begun = *begin;
+        link_reply_offsets(reply, &offsets);
+}
+
+static void op_write(LinkReply *reply, unsigned file, uint64_t offset, void *userdata)
+{
+        Fixture *f = userdata;
+        int fds[2];
+
+        assert_int_equal(file, 1);
+        assert_int_equal(offset, 77);
+        assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+        f->pipe_fd = fds[0];
+        link_reply_fd(reply, fds[1]);
+        close(fds[1]);
+}
+
+static void op_verify(LinkReply *reply, void *userdata)
+{
+        ((Fixture *)userdata)->held = reply;
+}
+
+static void op_activate(LinkReply *reply, void *userdata)
+{
+        link_reply_reboot_needed(reply, true);
+}
+
+static void op_reboot(LinkReply *reply, void *userdata)
+{
+        link_reply_error(reply, LINK_ERROR_NOT_NOW, FAILURE_HOOK_NOT_NOW, "pump is running");
+}
+
+static void op_self_test(LinkReply *reply, void *userdata)
+{
+        link_reply_error(reply, LINK_ERROR_FAILED, FAILURE_VERSION_SAME, "1.0 again");
+}
+
+static void op_commit(LinkReply *reply, void *userdata)
+{
+        link_reply_ok(reply);
+}
+
+static void op_roll_back(LinkReply *reply, const Failure *why, void *userdata)
+{
+        ((Fixture *)userdata)->why = *why;
+        link_reply_ok(reply);
+}
+
+static void op_release(LinkReply *reply, void *userdata)
+{
+        link_reply_error(reply, LINK_ERROR_OUT_OF_TURN, FAILURE_INSTALLER, "not finished");
+}
+
+static const LinkServerOps server_ops = {
+        .get_state = op_get_state,
+        .begin = op_begin,
+        .write = op_write,
+        .verify = op_verify,
+        .activate = op_activate,
+        .reboot = op_reboot,
+        .self_test = op_self_test,
+        .commit = op_commit,
+        .roll_back = op_roll_back,
+        .release = op_release,
+};
+
+/* ---- client ---- */
+
+static void on_up(const LinkState *state, void *userdata)
+{
+        ((End *)userdata)->n_up++;
+        ((End *)userdata)->state = state->state;
+}
+
+static void on_down(const Failure *failure, void *userdata)
+{
+        assert_int_equal(failure->reason, FAILURE_INSTALLER);
+        ((End *)userdata)->n_down++;
+}
+
+static void on_progress(const LinkProgress *progress, void *userdata)
+{
+        assert_int_equal(progress->written_bytes, 5);
+        ((End *)userdata)->n_progress++;
+}
+
+static void on_state(const LinkState *state, void *userdata)
+{
+        ((End *)userdata)->n_state++;
+        ((End *)userdata)->state = state->state;
+}
+
+static const LinkClientOps client_ops = {
+        .on_up = on_up, .on_down = on_down, .on_progress = on_progress, .on_state = on_state};
+
+static void note(End *end, const LinkError *error)
+{
+        end->n_done++;
+        end->failed = error != NULL;
+        if (error) {
+                end->kind = error->kind;
+                end->failure = error->failure;
+        }
+}
+
+static void on_done(const LinkError *error, void *userdata)
+{
+        note(userdata, error);
+}
+
+static void on_begin(const LinkError *error, const LinkOffsets *offsets, void *userdata)
+{
+        note(userdata, error);
+        if (offsets)
+                ((End *)userdata)->offsets = *offsets;
+}
+
+static void on_write(const LinkError *error, int fd, void *userdata)
+{
+        note(userdata, error);
+        ((End *)userdata)->fd = fd;
+}
+
+static void on_activate(const LinkError *error, bool reboot_needed, void *userdata)
+{
+        note(userdata, error);
+        ((End *)userdata)->reboot_needed = reboot_needed;
+}
+
+static void on_get_state(const LinkError *error, const LinkState *state, void *userdata)
+{
+        note(userdata, error);
+        if (state)
+                ((End *)userdata)->state = state->state;
+}
+
+/* ---- both ---- */
+
+static void start_server(Fixture *f)
+{
+        PeerBusParams params = {
+                .name = "test", .path = f->path, .mode = 0600, .listen_fd = -1, .peer_uid = PEER_BUS_NO_UID};
+
+        assert_int_equal(link_server_new(f->event, &params, &server_ops, f, &f->server), 0);
+}
+
+static int set_up(void **state)
+{
+        Fixture *f = calloc(1, sizeof(*f));
+
+        strcpy(f->folder, "/tmp/otad-link-XXXXXX");
+        assert_non_null(mkdtemp(f->folder));
+        (void)snprintf(f->path, sizeof(f->path), "%s/sock", f->folder);
+        assert_true(sd_event_new(&f->event) >= 0);
+        *state = f;
+        return 0;
+}
+
+static int tear_down(void **state)
+{
+        Fixture *f = *state;
+
+        link_server_free(f->server);
+        (void)rmdir(f->folder);
+        sd_event_unref(f->event);
+        free(f);
+        return 0;
+}
+
+static LinkClient *start_client(Fixture *f, End *end, uint64_t silence_usec)
+{
+        LinkClientParams params = {
+                .socket_path = f->path,
+                .silence_usec = silence_usec,
+                .backoff_base_usec = 20 * USEC_PER_MSEC,
+                .backoff_cap_usec = 50 * USEC_PER_MSEC,
+        };
+        LinkClient *client;
+
+        memset(end, 0, sizeof(*end));
+        assert_int_equal(link_client_new(f->event, &params, &client_ops, end, &client), 0);
+        return client;
+}
+
+static void turn_until(Fixture *f, const unsigned *counter, unsigned n)
+{
+        uint64_t deadline = now_usec() + 5 * USEC_PER_SEC;
+
+        while (*counter < n && now_usec() < deadline)
+                assert_true(sd_event_run(f->event, 50000) >= 0);
+        assert_int_equal(*counter, n);
+}
+
+static void test_calls(void **state)
+{
+        Fixture *f = *state;
+        LinkBegin begin = {.session = "J#1", .job_id = "J", .attempt = 1, .n_files = 2};
+        LinkClient *client;
+        Failure why;
+        char byte;
+        End end;
+
+        start_server(f);
+        client = start_client(f, &end, 0);
+        assert_int_equal(link_client_commit(client, on_done, &end), -ENOTCONN);
+        turn_until(f, &end.n_up, 1);
+        assert_true(link_client_is_up(client));
+        assert_int_equal(end.state, UPDATE_STATE_TESTING);
+
+        strcpy(begin.files[0].target, "rootfs");
+        strcpy(begin.files[1].target, "app");
+        begin.files[0].size_bytes = begin.files[1].size_bytes = 10000;
+        assert_int_equal(link_client_begin(client, &begin, on_begin, &end), 0);
+        turn_until(f, &end.n_done, 1);
+        assert_false(end.failed);
+        assert_int_equal(end.offsets.n_files, 2);
+        assert_int_equal(end.offsets.resume_bytes[0], 4096);
+        assert_true(link_begin_is_same(&begin, &f->begun));
+
+        assert_int_equal(link_client_write(client, 1, 77, on_write, &end), 0);
+        turn_until(f, &end.n_done, 2);
+        assert_true(end.fd >= 0);
+        assert_true(fcntl(end.fd, F_GETFL) & O_NONBLOCK);
+        assert_true(fcntl(end.fd, F_GETFD) & FD_CLOEXEC);
+        assert_int_equal(write(end.fd, "x", 1), 1);
+        assert_int_equal(read(f->pipe_fd, &byte, 1), 1);
+        close(end.fd);
+        /* No copy of the write end is left open anywhere, or the end of the data would never be seen. */
+        assert_true(sd_event_run(f->event, 0) >= 0);
+        assert_int_equal(read(f->pipe_fd, &byte, 1), 0);
+        close(f->pipe_fd);
+
+        assert_int_equal(link_client_activate(client, on_activate, &end), 0);
+        turn_until(f, &end.n_done, 3);
+        assert_true(end.reboot_needed);
+        assert_int_equal(link_client_reboot(client, on_done, &end), 0);
+        turn_until(f, &end.n_done, 4);
+        assert_int_equal(end.kind, LINK_ERROR_NOT_NOW);
+        assert_string_equal(end.failure.detail, "pump is running");
+        assert_int_equal(link_client_self_test(client, on_done, &end), 0);
+        turn_until(f, &end.n_done, 5);
+        assert_int_equal(end.failure.reason, FAILURE_VERSION_SAME);
+        assert_int_equal(link_client_commit(client, on_done, &end), 0);
+        turn_until(f, &end.n_done, 6);
+        assert_false(end.failed);
+        failure_set(&why, FAILURE_CANCELLED_LOCALLY, "a person said so");
+        assert_int_equal(link_client_roll_back(client, &why, on_done, &end), 0);
+        turn_until(f, &end.n_done, 7);
+        assert_int_equal(f->why.reason, FAILURE_CANCELLED_LOCALLY);
+        assert_int_equal(link_client_release(client, on_done, &end), 0);
+        turn_until(f, &end.n_done, 8);
+        assert_int_equal(end.kind, LINK_ERROR_OUT_OF_TURN);
+        assert_int_equal(link_client_get_state(client, on_get_state, &end), 0);
+        turn_until(f, &end.n_done, 9);
+        assert_false(end.failed);
+        link_client_free(client);
+}
+
+static void test_two_clients(void **state)
+{
+        Fixture *f = *state;
+        LinkProgress progress = {.file = 0, .written_bytes = 5};
+        LinkState link_state = {.state = UPDATE_STATE_COMMITTED};
+        LinkClient *a, *b;
+        End end_a, end_b;
+
+        start_server(f);
+        a = start_client(f, &end_a, 0);
+        b = start_client(f, &end_b, 0);
+        turn_until(f, &end_a.n_up, 1);
+        turn_until(f, &end_b.n_up, 1);
+        assert_int_equal(link_server_n_peers(f->server), 2);
+        link_server_emit_progress(f->server, &progress);
+        link_server_emit_state(f->server, &link_state);
+        turn_until(f, &end_a.n_state, 1);
+        turn_until(f, &end_b.n_state, 1);
+        assert_int_equal(end_a.n_progress, 1);
+        assert_int_equal(end_b.n_progress, 1);
+        assert_int_equal(end_b.state, UPDATE_STATE_COMMITTED);
+
+        /* One waits for a long answer, the other goes on. */
+        assert_int_equal(link_client_verify(a, on_done, &end_a), 0);
+        assert_int_equal(link_client_commit(b, on_done, &end_b), 0);
+        turn_until(f, &end_b.n_done, 1);
+        assert_int_equal(end_a.n_done, 0);
+        link_reply_ok(f->held);
+        turn_until(f, &end_a.n_done, 1);
+
+        /* Whoever asked may have gone when the answer comes. */
+        assert_int_equal(link_client_verify(a, on_done, &end_a), 0);
+        f->held = NULL;
+        for (int i = 0; i < 50 && !f->held; i++)
+                assert_true(sd_event_run(f->event, 10000) >= 0);
+        assert_non_null(f->held);
+        link_client_free(a);
+        for (int i = 0; i < 10; i++)
+                assert_true(sd_event_run(f->event, 1000) >= 0);
+        link_reply_ok(f->held);
+        link_client_free(b);
+}
+
+static void test_server_comes_late_and_goes(void **state)
+{
+        Fixture *f = *state;
+        LinkClient *client;
+        End end;
+
+        client = start_client(f, &end, 0);
+        for (int i = 0; i < 10; i++)
+                assert_true(sd_event_run(f->event, 20000) >= 0);
+        assert_false(link_client_is_up(client));
+        start_server(f);
+        turn_until(f, &end.n_up, 1);
+        assert_int_equal(link_client_verify(client, on_done, &end), 0);
+        f->held = NULL;
+        for (int i = 0; i < 50 && !f->held; i++)
+                assert_true(sd_event_run(f->event, 10000) >= 0);
+        f->server = link_server_free(f->server);
+        turn_until(f, &end.n_down, 1);
+        assert_int_equal(end.n_done, 1);
+        assert_int_equal(end.kind, LINK_ERROR_LOST);
+        assert_false(link_client_is_up(client));
+        link_reply_ok(f->held);
+        start_server(f);
+        turn_until(f, &end.n_up, 2);
+        link_client_free(client);
+}
+
+static void test_silence_is_a_hang(void **state)
+{
+        Fixture *f = *state;
+        LinkProgress progress = {.file = 0, .written_bytes = 5};
+        LinkClient *client;
+        uint64_t began;
+        End end;
+
+        start_server(f);
+        client = start_client(f, &end, 300 * USEC_PER_MSEC);
+        turn_until(f, &end.n_up, 1);
+        assert_int_equal(link_client_verify(client, on_done, &end), 0);
+        /* Signs of life keep the call alive well beyond the silence that is allowed. */
+        for (int i = 0; i < 6; i++) {
+                began = now_usec();
+                while (now_usec() < began + 100 * USEC_PER_MSEC)
+                        assert_true(sd_event_run(f->event, 10000) >= 0);
+                link_server_emit_progress(f->server, &progress);
+        }
+        assert_int_equal(end.n_done, 0);
+        turn_until(f, &end.n_done, 1);
+        assert_int_equal(end.kind, LINK_ERROR_LOST);
+        assert_int_equal(end.n_down, 1);
+        link_reply_ok(f->held);
+        turn_until(f, &end.n_up, 2);
+        link_client_free(client);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_calls, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_two_clients, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_server_comes_late_and_goes, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_silence_is_a_hang, set_up, tear_down),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
