@@ -64,22 +64,31 @@ static void take_while(Scan *s, const char *also)
                 take(s, 1);
 }
 
-/* A whole number without the suffix gets it; what is none (1.5, 1e3, 5L, 1x) stays as it is. */
+/* After digits: ".5" or "e5", but not the "e" of a key that follows without a space. */
+static bool is_fraction(const Scan *s)
+{
+        bool has_sign = peek(s, 1) == '+' || peek(s, 1) == '-';
+
+        if (peek(s, 0) == 'e' || peek(s, 0) == 'E')
+                return isdigit((unsigned char)peek(s, has_sign ? 2 : 1));
+        return peek(s, 0) == '.';
+}
+
+/* A whole number without the suffix gets it. */
 static const char *take_number(Scan *s)
 {
-        bool hexadecimal = peek(s, 0) == '0' && (peek(s, 1) == 'x' || peek(s, 1) == 'X');
-        size_t n = hexadecimal ? 2 : 0;
+        bool is_hex = peek(s, 0) == '0' && (peek(s, 1) == 'x' || peek(s, 1) == 'X');
+        size_t n = is_hex ? 2 : 0;
 
-        while (hexadecimal ? isxdigit((unsigned char)peek(s, n)) : isdigit((unsigned char)peek(s, n)))
+        while (is_hex ? isxdigit((unsigned char)peek(s, n)) : isdigit((unsigned char)peek(s, n)))
                 n++;
         if (n > NUMBER_MAX_CHARS)
                 return "a number of too many digits; allowed: at most 18";
         take(s, n);
-        if (isalnum((unsigned char)peek(s, 0)) || (peek(s, 0) && strchr("._", peek(s, 0)))) {
-                take_while(s, "._+-");
-                return NULL;
-        }
-        s->out[s->n_out++] = 'L';
+        if (!is_hex && is_fraction(s))
+                take_while(s, ".+-");
+        else if (peek(s, 0) != 'L')
+                s->out[s->n_out++] = 'L';
         return NULL;
 }
 
