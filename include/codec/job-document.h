@@ -23,32 +23,32 @@
 #include "codec/topic.h"
 
 enum {
-        JOB_DOCUMENT_MAX_BYTES = 128 * 1024,    /* 32 KiB, and what presigned URLs add */
-        JOB_FILES_MAX = 10,                     /* files of one stream */
-        JOB_PATH_MAX = 1024,                    /* bytes */
-        JOB_CERT_NAME_MAX = 1024,               /* bytes */
-        JOB_URL_MAX = 8192,                     /* bytes */
+        JOB_DOCUMENT_MAX_BYTES = 128 * 1024, /* 32 KiB, and what presigned URLs add */
+        JOB_FILES_MAX = 10,                  /* files of one stream */
+        JOB_PATH_MAX = 1024,                 /* bytes */
+        JOB_CERT_NAME_MAX = 1024,            /* bytes */
+        JOB_URL_MAX = 8192,                  /* bytes */
 };
-#define JOB_FILE_MAX_BYTES (UINT64_C(1) << 53)  /* the largest whole number that JSON carries safely */
+#define JOB_FILE_MAX_BYTES (UINT64_C(1) << 53) /* the largest whole number that JSON carries safely */
 
 typedef struct JobFile {
-        char *path;                     /* `filepath`: 1 to JOB_PATH_MAX bytes, no control characters */
-        uint64_t size_bytes;            /* 1 to JOB_FILE_MAX_BYTES; a stream carries STREAM_FILE_MAX_BYTES only */
-        uint8_t file_id;                /* differs between files where MQTT is offered */
-        uint8_t file_type;              /* 0: firmware, also where not given */
-        char *cert_name;                /* `certfile`, no control characters; NULL: not given, or empty */
-        char *url;                      /* https://, at most JOB_URL_MAX visible ASCII; NULL: HTTP is not offered */
-        SignatureAlgorithm algorithm;   /* SIGNATURE_ALGORITHM_NONE: not signed */
+        char *path;                   /* `filepath`: 1 to JOB_PATH_MAX bytes, no control characters */
+        uint64_t size_bytes;          /* 1 to JOB_FILE_MAX_BYTES; a stream carries STREAM_FILE_MAX_BYTES only */
+        uint8_t file_id;              /* differs between files where MQTT is offered */
+        uint8_t file_type;            /* 0: firmware, also where not given */
+        char *cert_name;              /* `certfile`, no control characters; NULL: not given, or empty */
+        char *url;                    /* https://, at most JOB_URL_MAX visible ASCII; NULL: HTTP is not offered */
+        SignatureAlgorithm algorithm; /* SIGNATURE_ALGORITHM_NONE: not signed */
         uint8_t signature[SIGNATURE_MAX_BYTES]; /* decoded from base64; what it means is not looked at */
-        size_t n_signature;             /* 0 only where not signed */
+        size_t n_signature;                     /* 0 only where not signed */
 } JobFile;
 
 typedef struct JobDocument {
-        bool https;                     /* HTTP is offered, every file has a URL */
-        bool mqtt;                      /* MQTT is offered, there is a stream name */
-        char *stream_name;              /* a valid stream id; NULL: MQTT is not offered */
+        bool https;        /* HTTP is offered, every file has a URL */
+        bool mqtt;         /* MQTT is offered, there is a stream name */
+        char *stream_name; /* a valid stream id; NULL: MQTT is not offered */
         JobFile files[JOB_FILES_MAX];
-        size_t n_files;                 /* 1 to JOB_FILES_MAX */
+        size_t n_files; /* 1 to JOB_FILES_MAX */
 } JobDocument;
 
 /*
@@ -65,5 +65,5 @@ typedef struct JobDocument {
  * The detail names the member and its bound, and never quotes a URL.
  */
 _must_use_ int job_document_parse(const char *text, size_t n_text, JobDocument **ret, Failure *reterr);
-JobDocument *job_document_free(JobDocument *document);  /* NULL is fine; returns NULL */
+JobDocument *job_document_free(JobDocument *document); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(JobDocument *, job_document_free);

@@ -23,15 +23,15 @@
 #include "codec/topic.h"
 
 enum {
-        JOB_MESSAGE_MAX_BYTES = 128 * 1024,     /* the broker's limit for one payload */
+        JOB_MESSAGE_MAX_BYTES = 128 * 1024, /* the broker's limit for one payload */
         JSON_DEPTH_MAX = 32,
-        CLIENT_TOKEN_MAX = 64,                  /* bytes; ours are shorter, so a longer one is not ours: -EBADMSG */
-        PENDING_JOBS_MAX = 32,                  /* the service lists at most 15 */
+        CLIENT_TOKEN_MAX = 64, /* bytes; ours are shorter, so a longer one is not ours: -EBADMSG */
+        PENDING_JOBS_MAX = 32, /* the service lists at most 15 */
         JOB_DETAILS_MAX = 10,
-        JOB_DETAIL_KEY_MAX = 128,               /* bytes, [a-zA-Z0-9:_-]+ */
-        JOB_DETAIL_VALUE_MAX = 1024,            /* characters */
-        JOB_REJECTION_CODE_MAX = 64,            /* bytes */
-        JOB_REJECTION_MESSAGE_MAX = 512,        /* bytes */
+        JOB_DETAIL_KEY_MAX = 128,        /* bytes, [a-zA-Z0-9:_-]+ */
+        JOB_DETAIL_VALUE_MAX = 1024,     /* characters */
+        JOB_REJECTION_CODE_MAX = 64,     /* bytes */
+        JOB_REJECTION_MESSAGE_MAX = 512, /* bytes */
 };
 
 /* One of a pending list. A number that was not there is -1. */
@@ -47,8 +47,8 @@ typedef struct JobSummary {
 /* A plain value. Those in progress come first, else in the service's order. */
 typedef struct PendingJobs {
         JobSummary jobs[PENDING_JOBS_MAX];
-        size_t n_jobs;                          /* filled in above */
-        size_t n_total;                         /* listed by the service; more than n_jobs where it lists too many */
+        size_t n_jobs;  /* filled in above */
+        size_t n_total; /* listed by the service; more than n_jobs where it lists too many */
         uint64_t timestamp_sec;
         char client_token[CLIENT_TOKEN_MAX + 1]; /* "" where there is none, as in a notification */
 } PendingJobs;
@@ -58,7 +58,7 @@ _must_use_ int pending_jobs_parse(const char *payload, size_t n_payload, Pending
 
 typedef struct JobDetail {
         char *key;
-        char *value;                            /* hostile text: valid UTF-8, nothing more */
+        char *value; /* hostile text: valid UTF-8, nothing more */
 } JobDetail;
 
 /*
@@ -68,23 +68,23 @@ typedef struct JobDetail {
 typedef struct JobDetails {
         JobDetail items[JOB_DETAILS_MAX];
         size_t n_items;
-        bool self_test;                         /* there is a key "self_test", whatever its value */
+        bool self_test; /* there is a key "self_test", whatever its value */
 } JobDetails;
 
-const char *job_details_get(const JobDetails *details, const char *key);        /* NULL where absent; borrowed */
+const char *job_details_get(const JobDetails *details, const char *key); /* NULL where absent; borrowed */
 
 /* A job execution, or the word that there is none. */
 typedef struct JobExecution {
-        bool present;                           /* false: nothing is pending; all below up to the token is empty */
+        bool present; /* false: nothing is pending; all below up to the token is empty */
         char job_id[JOB_ID_MAX + 1];
         JobStatus status;
         JobDetails details;
-        int64_t version_number;                 /* -1: not given */
-        int64_t execution_number;               /* -1: not given */
-        int64_t seconds_before_timeout;         /* -1: no timer runs */
+        int64_t version_number;         /* -1: not given */
+        int64_t execution_number;       /* -1: not given */
+        int64_t seconds_before_timeout; /* -1: no timer runs */
         uint64_t queued_at_sec;
         uint64_t started_at_sec;
-        char *document;                         /* JSON text as it was sent, ends in NUL; NULL: not sent */
+        char *document; /* JSON text as it was sent, ends in NUL; NULL: not sent */
         size_t n_document;
         char client_token[CLIENT_TOKEN_MAX + 1];
         uint64_t timestamp_sec;
@@ -92,7 +92,7 @@ typedef struct JobExecution {
 
 /* `get/accepted` of one job or of $next, `start-next/accepted` and `notify-next`. *ret is the caller's. */
 _must_use_ int job_execution_parse(const char *payload, size_t n_payload, JobExecution **ret, const char **reterr);
-JobExecution *job_execution_free(JobExecution *execution);      /* NULL is fine; returns NULL */
+JobExecution *job_execution_free(JobExecution *execution); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(JobExecution *, job_execution_free);
 
 /* `executionState`: where the service thinks an execution stands. */
@@ -100,18 +100,18 @@ typedef struct JobState {
         bool present;
         JobStatus status;
         JobDetails details;
-        int64_t version_number;                 /* -1: not given */
+        int64_t version_number; /* -1: not given */
 } JobState;
 
 typedef struct JobUpdate {
-        JobState state;                         /* only where includeJobExecutionState was asked for */
+        JobState state; /* only where includeJobExecutionState was asked for */
         char client_token[CLIENT_TOKEN_MAX + 1];
         uint64_t timestamp_sec;
 } JobUpdate;
 
 /* `update/accepted`. *ret is the caller's. */
 _must_use_ int job_update_parse(const char *payload, size_t n_payload, JobUpdate **ret, const char **reterr);
-JobUpdate *job_update_free(JobUpdate *update);                  /* NULL is fine; returns NULL */
+JobUpdate *job_update_free(JobUpdate *update); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(JobUpdate *, job_update_free);
 
 typedef enum JobRejectionCode {
@@ -130,16 +130,16 @@ typedef enum JobRejectionCode {
 
 typedef struct JobRejection {
         JobRejectionCode code;
-        char code_text[JOB_REJECTION_CODE_MAX + 1];     /* the service's own word, escaped and cut */
-        char message[JOB_REJECTION_MESSAGE_MAX + 1];    /* the same; "" where there is none */
-        JobState state;         /* sent with INVALID_STATE_TRANSITION and VERSION_MISMATCH */
-        char client_token[CLIENT_TOKEN_MAX + 1];        /* "" also where the service could not read the request */
+        char code_text[JOB_REJECTION_CODE_MAX + 1];  /* the service's own word, escaped and cut */
+        char message[JOB_REJECTION_MESSAGE_MAX + 1]; /* the same; "" where there is none */
+        JobState state;                              /* sent with INVALID_STATE_TRANSITION and VERSION_MISMATCH */
+        char client_token[CLIENT_TOKEN_MAX + 1];     /* "" also where the service could not read the request */
         uint64_t timestamp_sec;
 } JobRejection;
 
 /* Any `.../rejected` below `jobs`. *ret is the caller's. */
 _must_use_ int job_rejection_parse(const char *payload, size_t n_payload, JobRejection **ret, const char **reterr);
-JobRejection *job_rejection_free(JobRejection *rejection);      /* NULL is fine; returns NULL */
+JobRejection *job_rejection_free(JobRejection *rejection); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(JobRejection *, job_rejection_free);
 
-const char *job_rejection_code_to_string(JobRejectionCode code);        /* "VersionMismatch"; "unknown" */
+const char *job_rejection_code_to_string(JobRejectionCode code); /* "VersionMismatch"; "unknown" */

@@ -16,7 +16,7 @@
 #include "codec/job-status.h"
 
 enum {
-        JOB_REPORT_VALUE_MAX = 1024,            /* UTF-16 units, as the service counts */
+        JOB_REPORT_VALUE_MAX = 1024, /* UTF-16 units, as the service counts */
         JOB_REPORT_VALUE_MAX_BYTES = 3 * JOB_REPORT_VALUE_MAX,
         JOB_STEP_TIMEOUT_MAX_MINUTES = 10080,
 };
@@ -27,17 +27,17 @@ enum {
  */
 typedef struct JobReport {
         JobStatus status;
-        int64_t expected_version;               /* -1: not sent, so not checked */
-        int64_t execution_number;               /* -1: not sent, then the latest is meant */
-        int step_timeout_minutes;               /* 0: not sent; -1: stops a running step timer; else 1 to 10080 */
-        bool include_state;                     /* ask for `executionState` in the answer */
+        int64_t expected_version;                /* -1: not sent, so not checked */
+        int64_t execution_number;                /* -1: not sent, then the latest is meant */
+        int step_timeout_minutes;                /* 0: not sent; -1: stops a running step timer; else 1 to 10080 */
+        bool include_state;                      /* ask for `executionState` in the answer */
         char client_token[CLIENT_TOKEN_MAX + 1]; /* "": not sent; else [a-zA-Z0-9:_-] */
         JobDetail details[JOB_DETAILS_MAX];
         size_t n_details;
 } JobReport;
 
 void job_report_init(JobReport *report, JobStatus status);
-void job_report_done(JobReport *report);        /* fine twice */
+void job_report_done(JobReport *report); /* fine twice */
 
 /*
  * Copies both; a key added again is replaced. The value is made fit first: line ends and tabs become spaces, what else
@@ -53,10 +53,10 @@ char *job_report_clean(char buffer[static JOB_REPORT_VALUE_MAX_BYTES + 1], const
  * Bodies of requests: *ret is JSON text on the heap that ends in NUL.
  * -EINVAL: a status no device may set, or a token or number out of its range. -ENOMEM.
  */
-_must_use_ int job_report_format(const JobReport *report, char **ret);          /* J/update */
+_must_use_ int job_report_format(const JobReport *report, char **ret); /* J/update */
 /* Takes only details, step time-out and token from the report. */
-_must_use_ int job_start_next_format(const JobReport *report, char **ret);      /* start-next */
-_must_use_ int job_get_format(const char *client_token, char **ret);            /* get; "" or NULL: no token */
+_must_use_ int job_start_next_format(const JobReport *report, char **ret); /* start-next */
+_must_use_ int job_get_format(const char *client_token, char **ret);       /* get; "" or NULL: no token */
 /* `execution_number` -1: the latest one, as for $next. */
 _must_use_ int job_describe_format(int64_t execution_number, bool include_document, const char *client_token,
-                                   char **ret);                                 /* J/get, $next/get */
+                                   char **ret); /* J/get, $next/get */

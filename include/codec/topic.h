@@ -13,29 +13,29 @@
 #include "base/cleanup.h"
 
 enum {
-        TOPIC_MAX = 256,        /* bytes, without the NUL */
-        THING_NAME_MAX = 128,   /* [a-zA-Z0-9:_-]+ */
-        JOB_ID_MAX = 64,        /* [a-zA-Z0-9_-]+ */
-        STREAM_ID_MAX = 128,    /* [a-zA-Z0-9_-]+ */
+        TOPIC_MAX = 256,      /* bytes, without the NUL */
+        THING_NAME_MAX = 128, /* [a-zA-Z0-9:_-]+ */
+        JOB_ID_MAX = 64,      /* [a-zA-Z0-9_-]+ */
+        STREAM_ID_MAX = 128,  /* [a-zA-Z0-9_-]+ */
 };
 
 /* Stands for the next pending job where a describe names its job, in the request's topic and in the answer's. */
 #define TOPIC_NEXT_JOB "$next"
 
 typedef enum TopicKind {
-        TOPIC_NOTIFY,                   /* pending_jobs_parse() */
-        TOPIC_NOTIFY_NEXT,              /* job_execution_parse() */
-        TOPIC_GET_ACCEPTED,             /* pending_jobs_parse() */
-        TOPIC_GET_REJECTED,             /* job_rejection_parse(), as for all of the rejections below it */
-        TOPIC_START_NEXT_ACCEPTED,      /* job_execution_parse() */
+        TOPIC_NOTIFY,              /* pending_jobs_parse() */
+        TOPIC_NOTIFY_NEXT,         /* job_execution_parse() */
+        TOPIC_GET_ACCEPTED,        /* pending_jobs_parse() */
+        TOPIC_GET_REJECTED,        /* job_rejection_parse(), as for all of the rejections below it */
+        TOPIC_START_NEXT_ACCEPTED, /* job_execution_parse() */
         TOPIC_START_NEXT_REJECTED,
-        TOPIC_DESCRIBE_ACCEPTED,        /* job_execution_parse(); has a job id, or TOPIC_NEXT_JOB */
+        TOPIC_DESCRIBE_ACCEPTED, /* job_execution_parse(); has a job id, or TOPIC_NEXT_JOB */
         TOPIC_DESCRIBE_REJECTED,
-        TOPIC_UPDATE_ACCEPTED,          /* job_update_parse(); has a job id */
+        TOPIC_UPDATE_ACCEPTED, /* job_update_parse(); has a job id */
         TOPIC_UPDATE_REJECTED,
-        TOPIC_STREAM_DATA,              /* stream_block_parse(); has a stream id, as have the two below */
-        TOPIC_STREAM_REJECTED,          /* stream_rejection_parse() */
-        TOPIC_STREAM_DESCRIPTION,       /* stream_description_parse() */
+        TOPIC_STREAM_DATA,        /* stream_block_parse(); has a stream id, as have the two below */
+        TOPIC_STREAM_REJECTED,    /* stream_rejection_parse() */
+        TOPIC_STREAM_DESCRIPTION, /* stream_description_parse() */
         _TOPIC_KIND_MAX,
 } TopicKind;
 
@@ -48,18 +48,18 @@ typedef struct Topic {
 
 /* What to publish to, then what to subscribe to. The comment says what `id` has to be. */
 typedef enum TopicForm {
-        TOPIC_FORM_GET,                 /* NULL */
-        TOPIC_FORM_START_NEXT,          /* NULL */
-        TOPIC_FORM_DESCRIBE,            /* a job id, or TOPIC_NEXT_JOB */
-        TOPIC_FORM_UPDATE,              /* a job id */
-        TOPIC_FORM_STREAM_GET,          /* a stream id, as in all STREAM forms */
+        TOPIC_FORM_GET,        /* NULL */
+        TOPIC_FORM_START_NEXT, /* NULL */
+        TOPIC_FORM_DESCRIBE,   /* a job id, or TOPIC_NEXT_JOB */
+        TOPIC_FORM_UPDATE,     /* a job id */
+        TOPIC_FORM_STREAM_GET, /* a stream id, as in all STREAM forms */
         TOPIC_FORM_STREAM_DESCRIBE,
-        TOPIC_FORM_NOTIFY,              /* NULL, as in the four filters below */
+        TOPIC_FORM_NOTIFY, /* NULL, as in the four filters below */
         TOPIC_FORM_NOTIFY_NEXT,
-        TOPIC_FORM_DESCRIBE_ANSWERS,    /* jobs/+/get/+ */
-        TOPIC_FORM_UPDATE_ANSWERS,      /* jobs/+/update/+ */
-        TOPIC_FORM_START_NEXT_ANSWERS,  /* jobs/start-next/+ */
-        TOPIC_FORM_GET_ANSWERS,         /* jobs/get/+ */
+        TOPIC_FORM_DESCRIBE_ANSWERS,   /* jobs/+/get/+ */
+        TOPIC_FORM_UPDATE_ANSWERS,     /* jobs/+/update/+ */
+        TOPIC_FORM_START_NEXT_ANSWERS, /* jobs/start-next/+ */
+        TOPIC_FORM_GET_ANSWERS,        /* jobs/get/+ */
         TOPIC_FORM_STREAM_DATA,
         TOPIC_FORM_STREAM_REJECTED,
         TOPIC_FORM_STREAM_DESCRIPTION,
@@ -75,4 +75,4 @@ _must_use_ int topic_format(const char *thing, TopicForm form, const char *id, c
 bool thing_name_is_valid(const char *name);
 bool job_id_is_valid(const char *id);
 bool stream_id_is_valid(const char *id);
-const char *topic_kind_to_string(TopicKind kind);       /* "update-rejected", for log lines */
+const char *topic_kind_to_string(TopicKind kind); /* "update-rejected", for log lines */

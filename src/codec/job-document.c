@@ -143,7 +143,7 @@ static int read_signature(const cJSON *object, const Place *place, JobFile *file
 static int read_file(const cJSON *object, const Place *place, bool https, JobFile *file, Failure *reterr)
 {
         const cJSON *cert = member(object, "certfile");
-        uint64_t id, type = 0;
+        uint64_t id = 0, type = 0;
         int r;
 
         if (!cJSON_IsObject(object))

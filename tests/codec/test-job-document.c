@@ -364,8 +364,8 @@ static void test_foreign(void **state)
                 "[{\"afr_ota\":{}}]",
                 "{\"AFR_OTA\":{}}",
                 "{\"x\":{\"afr_ota\":{}}}",
-                "{\"version\":\"1.0\",\"steps\":[{\"action\":{\"name\":\"Reboot\",\"type\":\"runHandler\","
-                "\"input\":{\"handler\":\"reboot.sh\",\"path\":\"\"},\"runAsUser\":\"\"}}]}",
+                ("{\"version\":\"1.0\",\"steps\":[{\"action\":{\"name\":\"Reboot\",\"type\":\"runHandler\","
+                 "\"input\":{\"handler\":\"reboot.sh\",\"path\":\"\"},\"runAsUser\":\"\"}}]}"),
                 /* what would be refused in a document of ours is no business of ours here */
                 "{\"a\":1,\"a\":1e9,\"b\":\"${aws:iot:x}\"}",
         };
