@@ -89,10 +89,11 @@ _must_use_ int target_check(const Target *target, Failure *reterr);
  * tmpfs has only its cache).
  *
  *   0 ........ durable ........ readable ........ written ........ size
- *   durable:  survives a power cut (fdatasync returned)
- *   readable: written back and dropped from the cache: a verify cursor may read up to here; always a multiple
- * of 4096 or the whole size, as no block before it will be written again. May be ahead of or behind durable.
- *   written:  accepted by target_writer_write(); up to 1 MiB of it still in our own memory
+ *
+ *   durable   survives a power cut (fdatasync returned)
+ *   readable  written back and dropped from the cache: a verify cursor may read up to here. Always a multiple of
+ *             4096 or the whole size, as no block before it will be written again. May be ahead of or behind durable.
+ *   written   accepted by target_writer_write(); up to 1 MiB of it still in our own memory
  */
 typedef struct TargetWriter TargetWriter;
 

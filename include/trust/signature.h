@@ -3,9 +3,10 @@
  *
  * Algorithms: ECDSA on P-256 and P-384, signature in strict DER (SEQUENCE { r, s }); RSA of 2048 to 4096
  * bits, PKCS #1 v1.5, signature as long as the modulus. Whether the certificate is to be trusted is
- * trust-store's matter, which algorithms are allowed the caller's. Source: AWS IoT Core Developer Guide,
- * "Create a code-signing certificate"; FreeRTOS OTA PAL (posix) for DER and padding; RFC 5480 (curves), RFC
- * 8017 section 8.2 (RSASSA-PKCS1-v1_5).
+ * trust-store's matter, which algorithms are allowed the caller's.
+ *
+ * Source: AWS IoT Core Developer Guide, "Create a code-signing certificate"; FreeRTOS OTA PAL (posix) for DER and
+ * padding; RFC 5480 (curves), RFC 8017 section 8.2 (RSASSA-PKCS1-v1_5).
  */
 #pragma once
 

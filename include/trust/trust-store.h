@@ -1,10 +1,10 @@
 /*
  * trust-store: a folder of certificates that decides whose signature counts.
  *
- *   STORE/NAME.pem         a pinned signer: one end-entity certificate, trusted by being here, self-signed or
- * not STORE/chain/NAME.pem   a signer and then its intermediates (at most 8 certificates); trusted where the
- * chain ends in an anchor STORE/ca/FILE.pem      anchors: self-signed CA certificates (CA:TRUE), one or more
- * a file; never signers themselves
+ *   STORE/NAME.pem        a pinned signer: one end-entity certificate, trusted by being here, self-signed or not
+ *   STORE/chain/NAME.pem  a signer, then its intermediates (8 certificates at most); trusted where the chain
+ *                         ends in an anchor
+ *   STORE/ca/FILE.pem     anchors: self-signed CA certificates (CA:TRUE), one or more a file, never signers
  *
  * PEM only; `.crt` does as well as `.pem`, other files are not looked at. A signer needs keyUsage
  * digitalSignature and extendedKeyUsage codeSigning, however it came to be trusted. In a chain, CA:TRUE,
