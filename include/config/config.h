@@ -169,7 +169,7 @@ typedef struct Config {
  * Reads a regular file of at most CONFIG_FILE_MAX_BYTES. @include is refused: what counts stands in one file.
  *
  * -EINVAL: the content; the message is "FILE:LINE: key: what is wrong; allowed: values" and tells the first
- * fault only. Another negative errno: the file cannot be read; the message is then "FILE: why". *ret is the
+ * fault only. Another negative errno (-EBADF: not a regular file): it cannot be read; "FILE: why". *ret is the
  * caller's on success, *reterr_message on failure: one line for a person, NULL where even that found no memory.
  */
 _must_use_ int config_load(const char *path, Config **ret, char **reterr_message);
