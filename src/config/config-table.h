@@ -34,15 +34,15 @@ typedef struct ConfigTable ConfigTable;
 typedef struct ConfigKey {
         const char *path; /* below the table's root: "broker.port" */
         ConfigKind kind;
-        size_t offset; /* of the field in the table's struct, and its size */
+        bool required;
+        bool may_be_empty; /* paths: "" stands for none */
+        size_t offset;     /* of the field in the table's struct, and its size */
         size_t size;
         /* Numbers: the least and the greatest, in the unit of the file. Texts: bytes. Lists: elements. */
         uint64_t min;
         uint64_t max;
         /* As a person would write it, without quotes; words with a space between. NULL: there is none. */
         const char *fallback;
-        bool required;
-        bool may_be_empty;                    /* paths: "" stands for none */
         const char *allowed;                  /* texts: what is_allowed() asks for, in words */
         bool (*is_allowed)(const char *text); /* texts: over and above valid UTF-8 without control characters */
         const ConfigWord *words;
