@@ -115,7 +115,10 @@ static void test_small_ones_there_and_back(void **state)
         assert_int_equal(link_progress_append(pair.m, &progress), 0);
         pair_seal(&pair);
         assert_int_equal(link_progress_read(pair.m, &progress_back), 0);
-        assert_memory_equal(&progress, &progress_back, sizeof(progress));
+        assert_int_equal(progress_back.file, 9);
+        assert_int_equal(progress_back.written_bytes, 3);
+        assert_int_equal(progress_back.durable_bytes, 2);
+        assert_int_equal(progress_back.verified_bytes, 1);
 
         pair_begin(&pair);
         assert_int_equal(link_write_append(pair.m, 3, 4096), 0);
