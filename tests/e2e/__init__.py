@@ -1,0 +1,1 @@
+"""Whole updates: the real programs on a simulated gateway, against the stand-in cloud."""
