@@ -10,6 +10,8 @@
 #include "base/record.h"
 #include "base/text.h"
 
+enum { FIELD_MAX = 64 };
+
 /* Both directions of one field stand in one line of fields() below, so that they cannot drift apart. */
 typedef struct Pass {
         Record *record;
@@ -17,9 +19,9 @@ typedef struct Pass {
         int r; /* the first error; everything after it is skipped */
 } Pass;
 
-static const char *file_name(char buffer[static 32], size_t i, const char *name)
+static const char *file_name(char buffer[static FIELD_MAX], size_t i, const char *name)
 {
-        (void)snprintf(buffer, 32, "file%zu.%s", i, name);
+        (void)snprintf(buffer, FIELD_MAX, "file%zu.%s", i, name);
         return buffer;
 }
 
@@ -121,7 +123,7 @@ static int reason_from_word(const char *word)
 static void pass_file(Pass *p, size_t i, InstallFile *file, InstallFileRecord *more)
 {
         int algorithm = (int)file->algorithm;
-        char name[32];
+        char name[FIELD_MAX];
 
         pass_text(p, file_name(name, i, "target"), file->target, sizeof(file->target));
         pass_u64(p, file_name(name, i, "size"), &file->size_bytes);
