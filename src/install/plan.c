@@ -30,7 +30,10 @@ static void plan_on_step(InstallSession *s, int r, const Failure *failure)
                 return;
         }
         p->pending = false;
-        if (r == STEP_DONE) {
+        if (r == STEP_DONE && p->at + 1 == p->n_steps) {
+                /* At once: who hears of the state that the last step entered may call for the next. */
+                plan_end(s, INSTALL_OUTCOME_DONE, NULL);
+        } else if (r == STEP_DONE) {
                 p->at++;
                 (void)sd_event_source_set_enabled(p->next, SD_EVENT_ONESHOT);
         } else if (r == -EAGAIN) {
@@ -52,7 +55,7 @@ static int plan_on_next(sd_event_source *source, void *userdata)
 
         if (!p->running || p->pending)
                 return 0;
-        if (p->at == p->n_steps) {
+        if (p->n_steps == 0) {
                 plan_end(s, INSTALL_OUTCOME_DONE, NULL);
                 return 0;
         }

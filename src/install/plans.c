@@ -145,7 +145,11 @@ void plans_roll_back(InstallSession *s)
         if (!s->record.undone)
                 each_tolerant(s, ALL, step_hook, HOOK_STAGE_ROLLBACK);
         plan_add_tolerant(s, step_undone, 0, 0);
-        each(s, AB, step_get_current, 0);
+        /* Where even that cannot be told any more, a reboot is the way to the old software. */
+        if (s->n_tries < UNDO_TRIES_MAX)
+                each(s, AB, step_get_current, 0);
+        else
+                each_tolerant(s, AB, step_get_current, 0);
         /* Ends the rollback where the old software runs; else a reboot brings it. */
         plan_add(s, step_rolled_back, 0, 0);
         if (session_has_ab(s)) {

@@ -54,6 +54,7 @@ int step_get_current(InstallSession *s, const Step *step, Failure *reterr)
 {
         int r;
 
+        s->runs[step->file].booted_slot = TARGET_NO_SLOT;
         s->on_boot_answer = on_current;
         r = boot_get_current(s->event, boot_script(s, step), on_boot_done, s, &s->boot);
         return r < 0 ? r : STEP_PENDING;
@@ -473,7 +474,7 @@ int step_rolled_back(InstallSession *s, const Step *step, Failure *reterr)
         bool runs_new = false;
 
         for (unsigned i = 0; i < s->n_runs; i++)
-                runs_new |= run_is_ab(&s->runs[i]) && s->runs[i].booted_slot == s->runs[i].slot;
+                runs_new |= run_is_ab(&s->runs[i]) && s->runs[i].booted_slot != other_slot(s->runs[i].slot);
         if (!runs_new) {
                 session_enter_anyway(s, UPDATE_STATE_ROLLED_BACK);
                 plan_skip_rest(s);
