@@ -31,10 +31,10 @@
 #define CONTROL_PATH        "/org/otad1"
 #define CONTROL_INTERFACE   "org.otad1.Manager"
 
-#define CONTROL_ERROR_ALREADY   "org.otad1.Error.Already"   /* it is so already */
-#define CONTROL_ERROR_NO_UPDATE "org.otad1.Error.NoUpdate"  /* nothing to cancel */
-#define CONTROL_ERROR_TOO_LATE  "org.otad1.Error.TooLate"   /* past the point of no return */
-#define CONTROL_ERROR_FAILED    "org.otad1.Error.Failed"    /* anything else; the message says what */
+#define CONTROL_ERROR_ALREADY   "org.otad1.Error.Already"  /* it is so already */
+#define CONTROL_ERROR_NO_UPDATE "org.otad1.Error.NoUpdate" /* nothing to cancel */
+#define CONTROL_ERROR_TOO_LATE  "org.otad1.Error.TooLate"  /* past the point of no return */
+#define CONTROL_ERROR_FAILED    "org.otad1.Error.Failed"   /* anything else; the message says what */
 
 enum { CONTROL_WHY_MAX = 256, CONTROL_BUS_RETRY_SEC = 30 };
 
@@ -53,7 +53,8 @@ typedef struct ControlOps {
         /* engine_suspend() and its like: 0, -EALREADY, -ENOENT, -EPERM, or another errno. */
         int (*suspend)(void *userdata);
         int (*resume)(void *userdata);
-        int (*cancel)(const char *why, void *userdata); /* `why` is never empty; at most CONTROL_WHY_MAX and a few bytes */
+        int (*cancel)(const char *why,
+                      void *userdata); /* `why` is never empty; at most CONTROL_WHY_MAX and a few bytes */
 } ControlOps;
 
 /*

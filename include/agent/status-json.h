@@ -66,7 +66,8 @@ typedef struct StatusFacts {
 } StatusFacts;
 
 /* *ret is the caller's; ends in NUL, not in a line end. -ENOMEM. */
-_must_use_ int status_json_format(const EngineStatus *status, const StatusFacts *facts, uint64_t now_usec, char **ret);
+_must_use_ int status_json_format(const EngineStatus *status, const StatusFacts *facts, uint64_t now_usec,
+                                  char **ret);
 
 /* "Downloads the rest (64 % is here), then verifies the signature." Returns `text`. */
 const char *status_next_format(char text[static STATUS_NEXT_MAX], const EngineStatus *status, uint64_t now_usec);
