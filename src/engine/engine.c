@@ -24,6 +24,8 @@ struct Engine {
         JobQueue *queue;
         Update *update;
         bool connected;
+        bool device_known;   /* the installer has answered at least once */
+        bool queue_started;  /* since the last connect */
         uint64_t event_usec; /* the time of the event at work, for what the parts ask for meanwhile */
 };
 
@@ -158,19 +160,28 @@ const char *const *engine_filters(const Engine *e, size_t *ret_n)
 
 /* -- the cloud -------------------------------------------------------------------------------------------------- */
 
+/* What lies half done on the device comes before any new job: no job is looked at until the installer has answered. */
+static void start_queue(Engine *e, uint64_t now)
+{
+        if (!e->connected || !e->device_known || e->queue_started)
+                return;
+        e->queue_started = true;
+        job_queue_on_connected(e->queue, now);
+}
+
 void engine_on_connected(Engine *e, uint64_t now)
 {
         e->event_usec = now;
         e->connected = true;
         update_on_connected(e->update, now);
         outbox_on_connected(e->outbox, now);
-        job_queue_on_connected(e->queue, now);
+        start_queue(e, now);
 }
 
 void engine_on_disconnected(Engine *e, uint64_t now)
 {
         e->event_usec = now;
-        e->connected = false;
+        e->connected = e->queue_started = false;
         outbox_on_disconnected(e->outbox);
         job_queue_on_disconnected(e->queue);
         update_on_disconnected(e->update, now);
@@ -179,7 +190,7 @@ void engine_on_disconnected(Engine *e, uint64_t now)
 void engine_on_goodbye(Engine *e, uint64_t now)
 {
         e->event_usec = now;
-        e->connected = false;
+        e->connected = e->queue_started = false;
         outbox_on_disconnected(e->outbox);
         job_queue_on_disconnected(e->queue);
         update_on_goodbye(e->update, now);
@@ -350,7 +361,9 @@ void engine_on_data_writable(Engine *e, uint64_t now)
 void engine_on_device_up(Engine *e, const LinkState *state, uint64_t now)
 {
         e->event_usec = now;
+        e->device_known = true;
         update_on_device_up(e->update, state, now);
+        start_queue(e, now);
 }
 
 void engine_on_device_down(Engine *e, const Failure *failure, uint64_t now)

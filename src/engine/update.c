@@ -68,14 +68,14 @@ static void reconcile(Update *u, uint64_t now_usec);
 
 /* The table of docs/architecture.md: from each state, the states that may follow. */
 #define TO(state) (1u << UPDATE_STATE_##state)
+#define ANY       ((1u << _UPDATE_STATE_MAX) - 1)
 static const unsigned transitions[_UPDATE_STATE_MAX] = {
-        /* Anything may be found half done when otad starts. */
-        [UPDATE_STATE_IDLE] = (1u << _UPDATE_STATE_MAX) - 1,
-        [UPDATE_STATE_ACCEPTED] = TO(IDLE) | TO(SUSPENDED) | TO(DOWNLOADING) | TO(ROLLING_BACK) | TO(ROLLED_BACK),
+        /* Anything may be found half done when the installer is reached, at the start or again. */
+        [UPDATE_STATE_IDLE] = ANY,
+        [UPDATE_STATE_ACCEPTED] = ANY,
         [UPDATE_STATE_DOWNLOADING] =
                 TO(IDLE) | TO(ACCEPTED) | TO(SUSPENDED) | TO(VERIFYING) | TO(ROLLING_BACK) | TO(ROLLED_BACK),
-        [UPDATE_STATE_SUSPENDED] = TO(IDLE) | TO(ACCEPTED) | TO(DOWNLOADING) | TO(VERIFYING) | TO(INSTALLED) |
-                                   TO(ROLLING_BACK) | TO(ROLLED_BACK),
+        [UPDATE_STATE_SUSPENDED] = ANY,
         [UPDATE_STATE_VERIFYING] = TO(IDLE) | TO(ACCEPTED) | TO(SUSPENDED) | TO(DOWNLOADING) | TO(INSTALLED) |
                                    TO(ROLLING_BACK) | TO(ROLLED_BACK),
         [UPDATE_STATE_INSTALLED] = TO(IDLE) | TO(ACCEPTED) | TO(SUSPENDED) | TO(DOWNLOADING) | TO(VERIFYING) |
@@ -676,7 +676,7 @@ void update_on_gone(Update *u, const JobKey *key, const char *why, uint64_t now_
 {
         Failure failure;
 
-        if (!job_key_equal(key, &u->key) || u->gone)
+        if (!job_key_equal(key, &u->key) || u->gone || u->concluded)
                 return;
         u->gone = true;
         (void)fail(&failure, FAILURE_CANCELLED, ECANCELED, "the job is over in the cloud: %s", why);
