@@ -24,6 +24,7 @@ typedef struct JobQueueParams {
 typedef enum JobVerdict {
         JOB_VERDICT_HOLD, /* ours: job_queue_hold() was, or is, called */
         JOB_VERDICT_SKIP, /* foreign, refused or already done: look at the next one */
+        JOB_VERDICT_WAIT, /* for the end of another: look at none before job_queue_let_go(), then at this one again */
 } JobVerdict;
 
 /* None may free the queue. */

@@ -28,6 +28,7 @@ struct JobQueue {
         bool connected;
         bool want_list;
         bool want_held;
+        bool owner_is_busy; /* takes no job before job_queue_let_go() */
         Asked asked;
         JobKey asked_key;
         char asked_token[CLIENT_TOKEN_MAX + 1];
@@ -86,6 +87,11 @@ static const JobSummary *first_candidate(const JobQueue *q)
         return NULL;
 }
 
+static bool may_look_further(const JobQueue *q)
+{
+        return !job_key_is_set(&q->held) && !q->owner_is_busy;
+}
+
 static void note_asked(JobQueue *q, Asked what, const JobKey *key, uint64_t now_usec)
 {
         q->asked = what;
@@ -126,7 +132,7 @@ static void pump(JobQueue *q, uint64_t now_usec)
                 ask_job(q, ASKED_HELD, &key, now_usec);
         } else if (q->want_list) {
                 ask_list(q, now_usec);
-        } else if (!job_key_is_set(&q->held) && (candidate = first_candidate(q))) {
+        } else if (may_look_further(q) && (candidate = first_candidate(q))) {
                 JobKey key = job_key_make(candidate->job_id, candidate->execution_number);
 
                 ask_job(q, ASKED_CANDIDATE, &key, now_usec);
@@ -142,7 +148,7 @@ void job_queue_let_go(JobQueue *q, uint64_t now_usec)
 {
         skip(q, &q->held);
         q->held = (JobKey){0};
-        q->want_held = false;
+        q->want_held = q->owner_is_busy = false;
         q->want_list = true;
         pump(q, now_usec);
 }
@@ -254,9 +260,16 @@ static void on_candidate_described(JobQueue *q, const JobExecution *execution)
                 return;
         }
         key = job_key_make(execution->job_id, execution->execution_number);
-        if (q->ops->job(execution, q->userdata) == JOB_VERDICT_SKIP) {
+        switch (q->ops->job(execution, q->userdata)) {
+        case JOB_VERDICT_HOLD:
+                return;
+        case JOB_VERDICT_SKIP:
                 skip(q, &listed);
                 skip(q, &key);
+                return;
+        case JOB_VERDICT_WAIT:
+                q->owner_is_busy = true;
+                return;
         }
 }
 
@@ -351,7 +364,7 @@ void job_queue_on_timer(JobQueue *q, uint64_t now_usec)
 
 uint64_t job_queue_next_deadline(const JobQueue *q)
 {
-        bool wants = q->want_list || q->want_held || (!job_key_is_set(&q->held) && first_candidate(q));
+        bool wants = q->want_list || q->want_held || (may_look_further(q) && first_candidate(q));
         uint64_t deadline = q->refresh_deadline_usec;
 
         if (!q->connected)

@@ -657,7 +657,7 @@ JobVerdict update_on_job(Update *u, const JobExecution *execution, uint64_t now_
         if (job_key_equal(&key, &u->key))
                 return on_held_job(u, execution, TAKE_PTR(document), now_usec);
         if (job_key_is_set(&u->key))
-                return JOB_VERDICT_SKIP; /* one after the other; it is still in the list when this one is over */
+                return JOB_VERDICT_WAIT; /* one after the other */
         return on_new_job(u, &key, execution, TAKE_PTR(document), now_usec);
 }
 
