@@ -74,18 +74,17 @@ int policy_verify_file(const InstallParams *params, const InstallFile *file, con
         return signature_verify(file->algorithm, digest, file->signature, file->n_signature, signer, reterr);
 }
 
-void policy_read_version(const InstallTarget *target, char ret[static INSTALL_VERSION_MAX + 1])
+void policy_read_version(const char *file, const char *key, char ret[static INSTALL_VERSION_MAX + 1])
 {
         _cleanup_free_ char *version = NULL;
         int r;
 
         ret[0] = '\0';
-        if (!target->version_file)
+        if (!file)
                 return;
-        r = version_read(target->version_file, target->version_key, &version);
+        r = version_read(file, key, &version);
         if (r < 0)
-                (void)log_warning_errno(r, "Target %s: cannot read %s from %s, its version is unknown: %m",
-                                        target_name(target->target), target->version_key, target->version_file);
+                (void)log_warning_errno(r, "Cannot read %s from %s, this version is unknown: %m", key, file);
         else
                 (void)snprintf(ret, INSTALL_VERSION_MAX + 1, "%s", version);
 }
@@ -98,18 +97,18 @@ int policy_check_version(const InstallParams *params, const InstallTarget *targe
 
         if (!target->version_file)
                 return 0;
-        policy_read_version(target, version);
+        policy_read_version(target->version_file, target->version_key, version);
         if (version[0] == '\0')
                 return fail(reterr, FAILURE_SELFTEST_FAILED, ENODATA,
                             "target %s: the new software does not tell its version (%s in %s)",
                             target_name(target->target), target->version_key, target->version_file);
-        if (previous[0] == '\0')
+        if (previous[0] == '\0' || params->allow_downgrade)
                 return 0;
         order = version_compare(version, previous);
         if (order == 0)
                 return fail(reterr, FAILURE_VERSION_SAME, EEXIST, "target %s: version %s is the one that ran before",
                             target_name(target->target), version);
-        if (order < 0 && !params->allow_downgrade)
+        if (order < 0)
                 return fail(reterr, FAILURE_VERSION_OLDER, EEXIST,
                             "target %s: version %s is older than %s, which ran before", target_name(target->target),
                             version, previous);
