@@ -90,17 +90,15 @@ typedef struct MqttClientCallbacks {
          * SUBACK. error 0: all filters granted, problem NULL. -EACCES: the broker refused at least one;
          * `problem` names filter and reason; the others stand, the connection too: the caller decides.
          */
-        void (*on_subscribed)(MqttClient *client, unsigned id, int error, const char *problem,
-                              void *userdata);
+        void (*on_subscribed)(MqttClient *client, unsigned id, int error, const char *problem, void *userdata);
         /* PUBACK of a QoS 1 publish. error 0, or -EACCES with the broker's reason in words (MQTT 5 only). */
         void (*on_published)(MqttClient *client, unsigned id, int error, const char *problem, void *userdata);
 } MqttClientCallbacks;
 
 /* Does not connect yet. -EINVAL: a missing or senseless parameter. */
-_must_use_ int mqtt_client_new(sd_event *event, const MqttClientParams *params,
-                               const MqttClientCallbacks *callbacks, void *userdata, MqttClient **ret);
-MqttClient *mqtt_client_free(
-        MqttClient *client); /* drops the connection without a DISCONNECT; NULL is fine */
+_must_use_ int mqtt_client_new(sd_event *event, const MqttClientParams *params, const MqttClientCallbacks *callbacks,
+                               void *userdata, MqttClient **ret);
+MqttClient *mqtt_client_free(MqttClient *client); /* drops the connection without a DISCONNECT; NULL is fine */
 DEFINE_CLEANUP(MqttClient *, mqtt_client_free);
 
 /* Starts the first try now, and keeps trying. Fine while connecting or connected; ends a disconnect under
@@ -120,11 +118,11 @@ bool mqtt_client_is_connected(const MqttClient *client); /* CONNACK received, no
  * -ENOBUFS: max_unsent_bytes reached, nothing was queued. -EMSGSIZE: more than the broker takes. -EINVAL:
  * topic or qos.
  */
-_must_use_ int mqtt_client_publish(MqttClient *client, const char *topic, const void *payload,
-                                   size_t n_payload, unsigned qos);
+_must_use_ int mqtt_client_publish(MqttClient *client, const char *topic, const void *payload, size_t n_payload,
+                                   unsigned qos);
 
 /* 1 to MQTT_FILTERS_MAX filters at QoS `qos`; *ret_id is what on_subscribed gets. Errors as for publish. */
-_must_use_ int mqtt_client_subscribe(MqttClient *client, const char *const *filters, size_t n_filters,
-                                     unsigned qos, unsigned *ret_id);
+_must_use_ int mqtt_client_subscribe(MqttClient *client, const char *const *filters, size_t n_filters, unsigned qos,
+                                     unsigned *ret_id);
 /* Its answer is waited for but not reported. */
 _must_use_ int mqtt_client_unsubscribe(MqttClient *client, const char *const *filters, size_t n_filters);

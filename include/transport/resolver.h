@@ -40,12 +40,12 @@ typedef struct Resolver Resolver;
  * `problem` says why in words ("no such host"): -ENOENT no such name or no address, -ETIMEDOUT the deadline,
  * -EHOSTUNREACH no server answered, -EINVAL not a name, -EIO the rest.
  */
-typedef void (*ResolverDoneFn)(Resolver *resolver, int error, const char *problem,
-                               const ResolvedAddress *addresses, size_t n_addresses, void *userdata);
+typedef void (*ResolverDoneFn)(Resolver *resolver, int error, const char *problem, const ResolvedAddress *addresses,
+                               size_t n_addresses, void *userdata);
 
 /* The callback comes later, from the loop, never from inside this call. -ENOMEM, -EINVAL (empty or too long a
  * name). */
-_must_use_ int resolver_start(sd_event *event, const ResolverParams *params, ResolverDoneFn on_done,
-                              void *userdata, Resolver **ret);
+_must_use_ int resolver_start(sd_event *event, const ResolverParams *params, ResolverDoneFn on_done, void *userdata,
+                              Resolver **ret);
 Resolver *resolver_free(Resolver *resolver); /* cancels; NULL is fine; returns NULL */
 DEFINE_CLEANUP(Resolver *, resolver_free);

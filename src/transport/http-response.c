@@ -102,7 +102,7 @@ static void element_text(const char *body, size_t n_body, const char *name, char
 
         buffer[0] = '\0';
         n_open = (size_t)snprintf(open, sizeof(open), "<%s>", name);
-        start = memmem(body, n_body, open, n_open);
+        start = n_body > 0 ? memmem(body, n_body, open, n_open) : NULL;
         if (!start)
                 return;
         start += n_open;

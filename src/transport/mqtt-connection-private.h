@@ -11,7 +11,6 @@
 #include "mqtt-connection.h"
 #include "mqtt-pending.h"
 #include "mqtt-tls.h"
-#include "read-budget.h"
 
 enum { LAST_SENT_MAX = 160 };
 
@@ -20,7 +19,8 @@ typedef enum ConnectionPhase {
         PHASE_TLS,
         PHASE_CONNACK,
         PHASE_OPEN,
-        PHASE_CLOSING, /* DISCONNECT is queued */
+        PHASE_CLOSING,   /* DISCONNECT is queued */
+        PHASE_LINGERING, /* it is written, libmosquitto is done; the broker has yet to read it all */
 } ConnectionPhase;
 
 struct MqttConnection {
@@ -30,7 +30,6 @@ struct MqttConnection {
 
         struct mosquitto *mosq;
         MqttTlsReport tls;
-        ReadBudget budget;
         sd_event_source *io_source; /* owns a duplicate of libmosquitto's socket */
         sd_event_source *timer_source;
         sd_event_source *again_source; /* bytes left inside TLS, or an end to tell of that happened inside a call */
@@ -53,7 +52,7 @@ struct MqttConnection {
         MqttPending *publishing; /* in mosquitto_publish() right now */
         bool publishing_written;
 
-        uint64_t deadline_usec; /* until PHASE_OPEN, and in PHASE_CLOSING */
+        uint64_t deadline_usec; /* until PHASE_OPEN, and from PHASE_CLOSING on */
         uint64_t keep_alive_usec;
         uint64_t last_in_usec, last_out_usec;
         uint64_t ping_deadline_usec; /* 0: no PINGREQ without an answer */

@@ -34,22 +34,22 @@ static void connection_read(MqttConnection *c)
         int rc;
 
         for (unsigned i = 0; i < WAKE_UP_READS_MAX; i++) {
-                before = c->budget.read_bytes;
+                before = c->tls.budget.read_bytes;
                 ERR_clear_error();
                 rc = mosquitto_loop_read(c->mosq, 1);
-                if (c->abandoned || c->ended)
-                        return;
+                if (c->ended)
+                        return; /* freed by a callback */
                 ssl = connection_ssl(c);
                 if (rc != MOSQ_ERR_SUCCESS || mosquitto_socket(c->mosq) < 0 || !ssl) {
                         mqtt_connection_explain(c, rc);
                         return;
                 }
-                if (c->budget.read_bytes - c->packet_start > MQTT_PACKET_BYTES_MAX + MQTT_PACKET_BYTES_MAX / 8) {
+                if (c->tls.budget.read_bytes - c->packet_start > MQTT_PACKET_BYTES_MAX + MQTT_PACKET_BYTES_MAX / 8) {
                         mqtt_connection_fail(c, "the broker sent a packet of more than %d bytes",
                                              MQTT_PACKET_BYTES_MAX);
                         return;
                 }
-                if (c->budget.read_bytes == before && SSL_pending(ssl) == 0)
+                if (c->tls.budget.read_bytes == before && SSL_pending(ssl) == 0)
                         return;
         }
 }
@@ -62,7 +62,7 @@ static void connection_write(MqttConnection *c)
                 return;
         ERR_clear_error();
         rc = mosquitto_loop_write(c->mosq, 1);
-        if (!c->abandoned && (rc != MOSQ_ERR_SUCCESS || mosquitto_socket(c->mosq) < 0))
+        if (rc != MOSQ_ERR_SUCCESS || mosquitto_socket(c->mosq) < 0)
                 mqtt_connection_explain(c, rc);
 }
 
@@ -92,6 +92,18 @@ static void connection_handshake(MqttConnection *c, uint32_t revents)
                 mqtt_connection_explain(c, MOSQ_ERR_CONN_LOST);
 }
 
+/* What the broker still sends is of no use any more; its end is. */
+static void connection_drain(MqttConnection *c)
+{
+        char buffer[16 * 1024];
+        ssize_t n = 1;
+
+        for (unsigned i = 0; i < WAKE_UP_READS_MAX && n > 0; i++)
+                n = recv(c->fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+                mqtt_connection_fail(c, "closed");
+}
+
 static void connection_step(MqttConnection *c, uint32_t revents)
 {
         socklen_t n = sizeof(c->socket_error);
@@ -99,16 +111,20 @@ static void connection_step(MqttConnection *c, uint32_t revents)
         /* Read before TLS reads: libmosquitto would swallow it. What the broker said before is still to be had. */
         if (revents & EPOLLERR)
                 (void)getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &c->socket_error, &n);
-        c->budget.left_bytes = WAKE_UP_BYTES_MAX;
+        c->tls.budget.left_bytes = WAKE_UP_BYTES_MAX;
+        if (c->phase == PHASE_LINGERING) {
+                connection_drain(c);
+                return;
+        }
         if (c->phase <= PHASE_TLS) {
                 connection_handshake(c, revents);
                 if (c->ended || c->phase <= PHASE_TLS)
                         return;
         }
         connection_read(c);
-        if (!c->ended && !c->abandoned)
+        if (!c->ended && c->phase != PHASE_LINGERING)
                 connection_write(c);
-        if (!c->ended && !c->abandoned && (c->socket_error || c->write_rc))
+        if (!c->ended && c->phase != PHASE_LINGERING && (c->socket_error || c->write_rc))
                 mqtt_connection_explain(c, c->write_rc ? c->write_rc : MOSQ_ERR_CONN_LOST);
 }
 
@@ -151,7 +167,7 @@ static void connection_check_deadlines(MqttConnection *c, uint64_t now)
         const MqttPending *pending = mqtt_pending_first_due(&c->pending);
         char text[DURATION_TEXT_MAX];
 
-        if (c->phase == PHASE_CLOSING) {
+        if (c->phase >= PHASE_CLOSING) {
                 if (now >= c->deadline_usec)
                         mqtt_connection_fail(c, "closed");
         } else if (c->phase < PHASE_OPEN) {
@@ -185,8 +201,15 @@ static uint64_t connection_next_deadline(const MqttConnection *c)
 static void connection_rearm(MqttConnection *c)
 {
         SSL *ssl = connection_ssl(c);
-        uint64_t n_out = BIO_number_written(SSL_get_wbio(ssl)), now = now_usec();
+        uint64_t n_out, now = now_usec();
         uint32_t events = EPOLLIN;
+
+        (void)sd_event_source_set_enabled(c->timer_source, SD_EVENT_ONESHOT);
+        if (c->phase == PHASE_LINGERING) { /* and there is no TLS any more */
+                (void)sd_event_source_set_io_events(c->io_source, events);
+                (void)sd_event_source_set_time(c->timer_source, connection_next_deadline(c));
+                return;
+        }
 
         if (c->phase == PHASE_TCP || (c->phase == PHASE_TLS && SSL_want_write(ssl)))
                 events = EPOLLOUT;
@@ -194,17 +217,17 @@ static void connection_rearm(MqttConnection *c)
                 events |= EPOLLOUT;
         (void)sd_event_source_set_io_events(c->io_source, events);
 
-        if (c->n_in != c->budget.read_bytes) {
-                c->n_in = c->budget.read_bytes;
+        if (c->n_in != c->tls.budget.read_bytes) {
+                c->n_in = c->tls.budget.read_bytes;
                 c->last_in_usec = now;
                 c->ping_deadline_usec = 0;
         }
+        n_out = BIO_number_written(SSL_get_wbio(ssl));
         if (c->n_out != n_out) {
                 c->n_out = n_out;
                 c->last_out_usec = now;
         }
         (void)sd_event_source_set_time(c->timer_source, connection_next_deadline(c));
-        (void)sd_event_source_set_enabled(c->timer_source, SD_EVENT_ONESHOT);
         if (c->phase > PHASE_TLS && SSL_pending(ssl) > 0)
                 (void)sd_event_source_set_enabled(c->again_source, SD_EVENT_ONESHOT);
 }
@@ -274,13 +297,14 @@ void mqtt_connection_touched(MqttConnection *c)
 {
         if (c->busy)
                 return; /* connection_leave() follows */
-        if (mosquitto_socket(c->mosq) < 0)
+        if (mosquitto_socket(c->mosq) < 0 && c->phase != PHASE_LINGERING)
                 mqtt_connection_explain(c, MOSQ_ERR_CONN_LOST);
         if (!c->ended)
                 connection_rearm(c);
         if (c->ended || c->write_rc)
                 (void)sd_event_source_set_enabled(c->again_source, SD_EVENT_ONESHOT);
 }
+
 /* --- its life --- */
 
 static int connection_set_up(MqttConnection *c, char problem[static MQTT_REASON_MAX])
@@ -343,6 +367,8 @@ static int connection_watch(MqttConnection *c, sd_event *event)
         c->fd = fcntl(mosquitto_socket(c->mosq), F_DUPFD_CLOEXEC, 3);
         if (c->fd < 0)
                 return -errno;
+        /* libmosquitto's own is inherited by children, should there be any. */
+        (void)fcntl(mosquitto_socket(c->mosq), F_SETFD, FD_CLOEXEC);
         r = sd_event_add_io(event, &c->io_source, c->fd, EPOLLOUT, on_io, c);
         if (r < 0) {
                 close_fd(c->fd);
@@ -376,9 +402,7 @@ static int connection_dial(MqttConnection *c, sd_event *event, const char *addre
                                r == -EIO ? mosquitto_strerror(rc) : strerror(-r));
                 return r;
         }
-        r = read_budget_attach(&c->budget, connection_ssl(c));
-        if (r == 0)
-                r = connection_watch(c, event);
+        r = c->tls.budget_attached ? connection_watch(c, event) : -ENOMEM;
         if (r < 0)
                 (void)snprintf(problem, MQTT_REASON_MAX, "cannot watch the connection: %s", strerror(-r));
         return r;

@@ -8,7 +8,11 @@
  *   with data left inside TLS, for it looks at errno after our callbacks: asked again until TLS is empty.
  * - During the handshake mosquitto_want_write() stays true, and SSL_ERROR_SYSCALL counts as "go on": what to wait for
  *   is asked of OpenSSL, and the socket's error looked at first.
- * - It judges SSL_read() by the thread's error queue without clearing it: cleared here before each call into it.
+ * - It judges SSL_read() by the thread's error queue without clearing it: cleared before each call into it, and after
+ *   each call out of it.
+ * - Where the broker is quick, the call that connects would do the whole handshake, and write CONNECT into a connection
+ *   that the broker has refused, so that its alert is lost: the read budget is empty until then (mqtt-tls.c).
+ * - After DISCONNECT it closes at once, and unread bytes make that a reset: our duplicate lingers until the broker ends.
  * - It closes the socket inside its calls: the event loop watches a duplicate.
  * - Its mutex is held in callbacks: never freed there.
  * - Without a bound it allocates and waits for any packet length: bounded by bytes since the last whole packet.

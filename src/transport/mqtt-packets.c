@@ -4,6 +4,7 @@
 #include <mqtt_protocol.h>
 #include <openssl/err.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/time-util.h"
 #include "mqtt-words.h"
@@ -27,13 +28,24 @@ void mqtt_connection_fail(MqttConnection *c, const char *format, ...)
         va_end(args);
 }
 
-/* The words for an end that libmosquitto saw: `rc` is what it returned. */
+/*
+ * Closing while bytes from the broker lie unread would reset the connection, and the broker might lose what we sent
+ * last. So only our side is closed, and the broker's end waited for.
+ */
+static void connection_linger(MqttConnection *c)
+{
+        if (c->phase == PHASE_CLOSING && c->disconnect_code == 0 && shutdown(c->fd, SHUT_WR) == 0)
+                c->phase = PHASE_LINGERING;
+        else
+                mqtt_connection_fail(c, "closed");
+}
+
 void mqtt_connection_explain(MqttConnection *c, int rc)
 {
         if (c->ended)
                 return;
-        if (c->phase == PHASE_CLOSING)
-                mqtt_connection_fail(c, "closed");
+        if (c->phase >= PHASE_CLOSING)
+                connection_linger(c);
         else if (c->tls.verify_problem[0])
                 mqtt_connection_fail(c, "TLS: %s", c->tls.verify_problem);
         else if (c->tls.alert[0])
@@ -68,7 +80,11 @@ void mqtt_connection_explain(MqttConnection *c, int rc)
                 mqtt_connection_fail(c, "%s (last sent: %s)", c->library_error, c->last_sent);
 }
 
-/* --- what libmosquitto tells; all of it from inside its calls, with its mutex held --- */
+/*
+ * --- what libmosquitto tells; all of it from inside its calls, with its mutex held ---
+ *
+ * It may read on afterwards, so what our user left in OpenSSL's error queue is cleared.
+ */
 
 static void on_mosq_log(struct mosquitto *mosq _unused_, void *userdata, int level, const char *text)
 {
@@ -76,7 +92,7 @@ static void on_mosq_log(struct mosquitto *mosq _unused_, void *userdata, int lev
 
         /* A debug line stands for one whole packet, received or sent. */
         if (level == MOSQ_LOG_DEBUG)
-                c->packet_start = c->budget.read_bytes;
+                c->packet_start = c->tls.budget.read_bytes;
         else if (level == MOSQ_LOG_ERR && !c->library_error[0])
                 (void)snprintf(c->library_error, sizeof(c->library_error), "%s", text);
 }
@@ -97,6 +113,7 @@ static void on_mosq_connack(struct mosquitto *mosq _unused_, void *userdata, int
                 c->keep_alive_usec = keep_alive_sec * USEC_PER_SEC;
         c->phase = PHASE_OPEN;
         c->callbacks.on_open(c->userdata);
+        ERR_clear_error();
 }
 
 static void on_mosq_disconnect(struct mosquitto *mosq _unused_, void *userdata, int code,
@@ -118,6 +135,7 @@ static void on_mosq_message(struct mosquitto *mosq _unused_, void *userdata, con
                 return;
         c->callbacks.on_message(message->topic, message->payload ? message->payload : (const void *)"",
                                 (size_t)message->payloadlen, c->userdata);
+        ERR_clear_error();
 }
 
 static void on_mosq_publish(struct mosquitto *mosq _unused_, void *userdata, int id, int code,
@@ -142,6 +160,7 @@ static void on_mosq_publish(struct mosquitto *mosq _unused_, void *userdata, int
                 return;
         c->callbacks.on_published((unsigned)id, code >= 0x80 ? -EACCES : 0,
                                   code >= 0x80 ? mqtt_reason_to_words(code) : NULL, c->userdata);
+        ERR_clear_error();
 }
 
 static void on_mosq_subscribe(struct mosquitto *mosq _unused_, void *userdata, int id, int n_codes, const int *codes,
@@ -165,6 +184,7 @@ static void on_mosq_subscribe(struct mosquitto *mosq _unused_, void *userdata, i
         if (c->abandoned || c->phase != PHASE_OPEN)
                 return;
         c->callbacks.on_subscribed((unsigned)id, problem[0] ? -EACCES : 0, problem[0] ? problem : NULL, c->userdata);
+        ERR_clear_error();
 }
 
 static void on_mosq_unsubscribe(struct mosquitto *mosq _unused_, void *userdata, int id,
@@ -290,7 +310,7 @@ int mqtt_connection_unsubscribe(MqttConnection *c, const char *const *filters, s
 
 void mqtt_connection_close(MqttConnection *c)
 {
-        if (c->phase == PHASE_CLOSING || c->ended)
+        if (c->phase >= PHASE_CLOSING || c->ended)
                 return;
         c->phase = PHASE_CLOSING;
         c->deadline_usec = now_usec() + FLUSH_TIMEOUT_USEC;

@@ -42,17 +42,21 @@ static int on_verify(int ok, X509_STORE_CTX *store)
 
 /*
  * libmosquitto is given a numeric address and would send that as server name. Here, just before the ClientHello is
- * made, it is put right: the name to the letter, or none, for addresses are not allowed there.
+ * made, it is put right: the name to the letter, or none, for addresses are not allowed there. The handshake begins
+ * inside the call that connects, and would go on in there if the broker is quick: the empty budget stops it.
  */
 static void on_info(const SSL *ssl, int where, int value)
 {
         MqttTlsReport *report = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
 
-        if (where & SSL_CB_HANDSHAKE_START)
+        if (where & SSL_CB_HANDSHAKE_START) {
+                if (!report->budget_attached)
+                        report->budget_attached = read_budget_attach(&report->budget, (SSL *)(uintptr_t)ssl) == 0;
                 SSL_set_tlsext_host_name((SSL *)(uintptr_t)ssl, report->sni);
-        else if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT && (value >> 8) == SSL3_AL_FATAL)
+        } else if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT && (value >> 8) == SSL3_AL_FATAL) {
                 (void)snprintf(report->alert, sizeof(report->alert), "the broker sent the TLS alert \"%s\" (%d)",
                                SSL_alert_desc_string_long(value), value & 0xff);
+        }
 }
 
 static int tls_problem(char problem[static MQTT_TLS_TEXT_MAX], const char *what, const char *file)

@@ -7,8 +7,10 @@
 #pragma once
 
 #include <openssl/ssl.h>
+#include <stdbool.h>
 
 #include "base/cleanup.h"
+#include "read-budget.h"
 
 enum { MQTT_TLS_TEXT_MAX = 256 };
 
@@ -22,6 +24,8 @@ typedef struct MqttTlsParams {
 
 /* What OpenSSL tells on the way and forgets with the SSL. Zeroed by the caller; must outlive the context. */
 typedef struct MqttTlsReport {
+        ReadBudget budget; /* under the SSL from its first byte on, so nothing is read before it is set */
+        bool budget_attached;
         const char *sni;                        /* sent as server name; NULL: none */
         char verify_problem[MQTT_TLS_TEXT_MAX]; /* why the broker's certificate was refused, "" so far not */
         char alert[MQTT_TLS_TEXT_MAX];          /* the fatal alert the broker sent, "" so far none */
