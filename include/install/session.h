@@ -59,6 +59,8 @@ typedef struct InstallParams {
         const char *trust_store;
         bool dates_always; /* else a certificate's dates count only when the clock is known to be right */
         bool allow_downgrade;
+        const char *version_file; /* of the device, for people; used where no target tells one. NULL: none */
+        const char *version_key;
         const char *hook_script; /* "" or NULL: none */
         uint64_t hook_timeout_usec;
         uint64_t retry_usec; /* first wait before a step of a rollback is tried again; grows to an hour */

@@ -102,7 +102,8 @@ static void begin_new(InstallSession *s, const InstallRequest *request, InstallD
         }
         failure_set(&s->damage, FAILURE_NONE, "");
         for (unsigned i = 0; i < s->n_runs; i++)
-                policy_read_version(s->runs[i].target, s->record.files[i].previous_version);
+                policy_read_version(s->runs[i].target->version_file, s->runs[i].target->version_key,
+                                    s->record.files[i].previous_version);
         run(s, VERB_BEGIN, true, plans_begin, done, userdata);
 }
 

@@ -260,4 +260,4 @@ _must_use_ int policy_verify_file(const InstallParams *params, const InstallFile
 _must_use_ int policy_check_version(const InstallParams *params, const InstallTarget *target, const char *previous,
                                     Failure *reterr);
 /* "" where it cannot be read. */
-void policy_read_version(const InstallTarget *target, char ret[static INSTALL_VERSION_MAX + 1]);
+void policy_read_version(const char *file, const char *key, char ret[static INSTALL_VERSION_MAX + 1]);

@@ -52,11 +52,15 @@ static bool has_unsigned(const InstallSession *s)
 
 void session_read_version(InstallSession *s)
 {
+        const InstallTarget *target;
+
         s->version[0] = '\0';
-        for (size_t i = 0; i < s->n_runs && s->version[0] == '\0'; i++)
-                policy_read_version(s->runs[i].target, s->version);
-        for (size_t i = 0; i < s->params->n_targets && s->version[0] == '\0'; i++)
-                policy_read_version(&s->params->targets[i], s->version);
+        for (size_t i = 0; i < s->n_runs && s->version[0] == '\0'; i++) {
+                target = s->runs[i].target;
+                policy_read_version(target->version_file, target->version_key, s->version);
+        }
+        if (s->version[0] == '\0')
+                policy_read_version(s->params->version_file, s->params->version_key, s->version);
 }
 
 static const char *previous_version(const InstallSession *s)

@@ -57,6 +57,8 @@ int settings_init(Settings *settings, const Config *config)
                 .signing_required = config->signing.required,
                 .trust_store = config->signing.trust_store,
                 .dates_always = config->signing.dates == CONFIG_SIGNING_DATES_ALWAYS,
+                .version_file = config->version.file,
+                .version_key = config->version.key,
                 .allow_downgrade = config->version.allow_downgrade,
                 .hook_script = config->hook.script,
                 .hook_timeout_usec = config->hook.timeout_usec,
