@@ -17,17 +17,12 @@ static const char *verb_to_string(Verb verb)
         return words[verb];
 }
 
-static UpdateState state_now(const InstallSession *s)
-{
-        return s->has_session ? s->record.state : UPDATE_STATE_IDLE;
-}
-
 static void answer_out_of_turn(InstallSession *s, Verb verb, InstallDoneFn done, void *userdata)
 {
         Failure failure;
 
         (void)fail(&failure, FAILURE_INSTALLER, ESTALE, "%s is not for state %s", verb_to_string(verb),
-                   update_state_to_string(state_now(s)));
+                   update_state_to_string(session_state(s)));
         done(INSTALL_OUTCOME_OUT_OF_TURN, &failure, userdata);
 }
 
@@ -125,7 +120,7 @@ void install_session_begin(InstallSession *s, const InstallRequest *request, Ins
                 done(INSTALL_OUTCOME_BUSY, &failure, userdata);
                 return;
         }
-        switch (state_now(s)) {
+        switch (session_state(s)) {
         case UPDATE_STATE_IDLE:
         case UPDATE_STATE_DOWNLOADING:
         case UPDATE_STATE_VERIFYING:
@@ -152,9 +147,9 @@ void install_session_write(InstallSession *s, unsigned file, uint64_t offset, In
 {
         Failure failure;
 
-        if (state_now(s) != UPDATE_STATE_DOWNLOADING || !s->opened || s->plan.running) {
+        if (session_state(s) != UPDATE_STATE_DOWNLOADING || !s->opened || s->plan.running) {
                 (void)fail(&failure, FAILURE_INSTALLER, ESTALE, "Write is not for state %s%s",
-                           update_state_to_string(state_now(s)),
+                           update_state_to_string(session_state(s)),
                            !s->opened        ? ", before Begin"
                            : s->plan.running ? ", while a call is at work"
                                              : "");
@@ -174,7 +169,7 @@ void install_session_write(InstallSession *s, unsigned file, uint64_t offset, In
 
 void install_session_verify(InstallSession *s, InstallDoneFn done, void *userdata)
 {
-        UpdateState state = state_now(s);
+        UpdateState state = session_state(s);
 
         if (state == UPDATE_STATE_INSTALLED && s->sealed && !s->plan.running)
                 done(INSTALL_OUTCOME_DONE, NULL, userdata);
@@ -187,7 +182,7 @@ void install_session_verify(InstallSession *s, InstallDoneFn done, void *userdat
 
 void install_session_activate(InstallSession *s, InstallDoneFn done, void *userdata)
 {
-        UpdateState state = state_now(s);
+        UpdateState state = session_state(s);
 
         if (s->ready && !s->plan.running && s->has_session && s->record.activated &&
             (state == UPDATE_STATE_ACTIVATING || state == UPDATE_STATE_TESTING))
@@ -199,7 +194,7 @@ void install_session_activate(InstallSession *s, InstallDoneFn done, void *userd
 
 void install_session_reboot(InstallSession *s, InstallDoneFn done, void *userdata)
 {
-        bool in_turn = state_now(s) == UPDATE_STATE_ACTIVATING && s->record.activated;
+        bool in_turn = session_state(s) == UPDATE_STATE_ACTIVATING && s->record.activated;
 
         /* Asked already: the deadline runs. */
         if (in_turn && s->record.reboot_asked_usec != 0 && !s->plan.running)
@@ -210,7 +205,7 @@ void install_session_reboot(InstallSession *s, InstallDoneFn done, void *userdat
 
 void install_session_self_test(InstallSession *s, InstallDoneFn done, void *userdata)
 {
-        bool in_turn = state_now(s) == UPDATE_STATE_TESTING;
+        bool in_turn = session_state(s) == UPDATE_STATE_TESTING;
 
         if (in_turn && s->record.tested && !s->plan.running)
                 done(INSTALL_OUTCOME_DONE, NULL, userdata);
@@ -220,7 +215,7 @@ void install_session_self_test(InstallSession *s, InstallDoneFn done, void *user
 
 void install_session_commit(InstallSession *s, InstallDoneFn done, void *userdata)
 {
-        UpdateState state = state_now(s);
+        UpdateState state = session_state(s);
 
         if (state == UPDATE_STATE_COMMITTED && !s->plan.running)
                 done(INSTALL_OUTCOME_DONE, NULL, userdata);
@@ -234,7 +229,7 @@ void install_session_roll_back(InstallSession *s, const Failure *why, InstallDon
                 answer_busy(s, done, userdata);
                 return;
         }
-        switch (state_now(s)) {
+        switch (session_state(s)) {
         case UPDATE_STATE_COMMITTED:
                 answer_out_of_turn(s, VERB_ROLL_BACK, done, userdata);
                 return;
@@ -261,7 +256,7 @@ void install_session_roll_back(InstallSession *s, const Failure *why, InstallDon
 
 void install_session_release(InstallSession *s, InstallDoneFn done, void *userdata)
 {
-        UpdateState state = state_now(s);
+        UpdateState state = session_state(s);
 
         if (s->ready && state == UPDATE_STATE_IDLE && !s->plan.running)
                 done(INSTALL_OUTCOME_DONE, NULL, userdata);

@@ -2,9 +2,10 @@
  * session-private: the inside of one InstallSession, shared by the files of this room.
  *
  *   calls.c      the calls: in turn or not, joined, started
- *   session.c    the one door into every state, failure, deadlines, life
+ *   session.c    the one door into every state, status, answers, life
+ *   ending.c     failure, what is tried again, deadlines
  *   plan.c       runs the steps of a call one after another
- *   steps.c      what a step does: boot script, hook, file, record
+ *   steps.c, steps-program.c  what a step does: file, record; boot script, hook
  *   plans.c      which steps make up which call
  *   intake.c     bytes from the pipe to the target, and the cursor that reads them back
  *   startup.c    what the record means after a start
@@ -151,7 +152,19 @@ static inline InstallFile *session_file(InstallSession *s, unsigned file)
         return &s->record.request.files[file];
 }
 
+static inline const Step *step_at_work(const InstallSession *s)
+{
+        return &s->plan.steps[s->plan.at];
+}
+
+static inline int other_slot(int slot)
+{
+        return slot == 0 ? 1 : 0;
+}
+
 /* session.c */
+UpdateState session_state(const InstallSession *s); /* IDLE without a session */
+uint64_t selftest_deadline_usec(const InstallSession *s);
 bool session_has_ab(const InstallSession *s);
 uint64_t run_written_bytes(InstallSession *s, unsigned file);
 /* The only writers of record.state. A state that cannot be saved is not entered; _anyway is for giving up. */
@@ -163,6 +176,7 @@ void session_fail(InstallSession *s, const Failure *failure);
 void session_answer(InstallSession *s, Verb verb, InstallOutcome outcome, const Failure *failure);
 void session_forget(InstallSession *s);
 void session_arm(InstallSession *s);
+int session_on_timer(sd_event_source *source, uint64_t usec, void *userdata);
 void session_read_version(InstallSession *s);
 void session_wait_and_retry(InstallSession *s, const Failure *failure);
 void session_tick(InstallSession *s);

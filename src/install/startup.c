@@ -118,7 +118,7 @@ static int judge_boot(InstallSession *s, Failure *reterr)
                 return fail(reterr, FAILURE_BOOTED_OLD, EIO,
                             "the boot loader went back to the old slot after %u starts of the new software",
                             s->record.n_boots);
-        if (session_has_ab(s) && runs_new) {
+        if (s->record.primary_asked && runs_new) {
                 s->record.activated = true;
                 s->record.n_boots = 0;
                 return session_enter_testing(s, reterr);

@@ -295,6 +295,9 @@ static void test_cut_before_switch(void **state)
         assert_int_equal(device_call(d, install_session_activate), INSTALL_OUTCOME_NOT_NOW);
         device_reboot(d, "A");
         assert_int_equal(device_state(d), UPDATE_STATE_ACTIVATING);
+        /* Booted by somebody else, before its time: that is no trial. */
+        device_reboot(d, "B");
+        assert_int_equal(device_state(d), UPDATE_STATE_ACTIVATING);
         device_remove(d, "exit.activate");
         assert_int_equal(device_call(d, install_session_activate), INSTALL_OUTCOME_DONE);
         assert_string_equal(device_read(d, "primary"), "B");
