@@ -52,6 +52,8 @@ void job_queue_on_connected(JobQueue *queue, uint64_t now_usec);
 void job_queue_on_disconnected(JobQueue *queue);
 void job_queue_on_list(JobQueue *queue, const PendingJobs *list, uint64_t now_usec); /* notify and get/accepted */
 void job_queue_on_execution(JobQueue *queue, const JobExecution *execution, uint64_t now_usec);
+/* A description that cannot be read, and will not be the next time: a candidate is left alone, as it may be foreign. */
+void job_queue_on_unreadable(JobQueue *queue, const char *job_id, uint64_t now_usec);
 void job_queue_on_next(JobQueue *queue, const JobExecution *execution, uint64_t now_usec); /* notify-next */
 void job_queue_on_rejection(JobQueue *queue, const JobRejection *rejection, uint64_t now_usec);
 void job_queue_on_timer(JobQueue *queue, uint64_t now_usec);

@@ -214,14 +214,18 @@ static void on_list(Engine *e, const char *payload, size_t n_payload, const char
                 job_queue_on_list(e->queue, &list, now);
 }
 
-static void on_execution(Engine *e, TopicKind kind, const char *payload, size_t n_payload, const char **reterr,
+static void on_execution(Engine *e, const Topic *topic, const char *payload, size_t n_payload, const char **reterr,
                          uint64_t now)
 {
         _cleanup_(job_execution_freep) JobExecution *execution = NULL;
+        int r;
 
-        if (job_execution_parse(payload, n_payload, &execution, reterr) < 0)
+        r = job_execution_parse(payload, n_payload, &execution, reterr);
+        if (r == -EBADMSG && topic->kind == TOPIC_DESCRIBE_ACCEPTED)
+                job_queue_on_unreadable(e->queue, topic->job_id, now);
+        if (r < 0)
                 return;
-        if (kind == TOPIC_NOTIFY_NEXT)
+        if (topic->kind == TOPIC_NOTIFY_NEXT)
                 job_queue_on_next(e->queue, execution, now);
         else
                 job_queue_on_execution(e->queue, execution, now);
@@ -287,7 +291,7 @@ void engine_on_message(Engine *e, const char *name, const void *payload, size_t 
                 break;
         case TOPIC_NOTIFY_NEXT:
         case TOPIC_DESCRIBE_ACCEPTED:
-                on_execution(e, topic.kind, payload, n_payload, &problem, now);
+                on_execution(e, &topic, payload, n_payload, &problem, now);
                 break;
         case TOPIC_UPDATE_ACCEPTED:
                 on_update_accepted(e, payload, n_payload, &problem, now);

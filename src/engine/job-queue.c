@@ -291,6 +291,18 @@ void job_queue_on_execution(JobQueue *q, const JobExecution *execution, uint64_t
         pump(q, now_usec);
 }
 
+void job_queue_on_unreadable(JobQueue *q, const char *job_id, uint64_t now_usec)
+{
+        JobKey key = q->asked_key;
+
+        if (q->asked != ASKED_CANDIDATE || strcmp(job_id, key.job_id) != 0)
+                return;
+        log_warning("Job %s is left alone: the cloud's description of it cannot be read", key.job_id);
+        q->asked = ASKED_NOTHING;
+        skip(q, &key);
+        pump(q, now_usec);
+}
+
 void job_queue_on_next(JobQueue *q, const JobExecution *execution, uint64_t now_usec)
 {
         if (!q->connected)

@@ -535,6 +535,19 @@ static JobVerdict refuse(Update *u, const JobKey *key, const Failure *failure, u
         return JOB_VERDICT_SKIP;
 }
 
+/* Whether some plane that is enabled here can carry the file at all. */
+static bool has_plane(const Update *u, const JobDocument *document, const JobFile *file)
+{
+        const DownloadParams *params = &u->params.download;
+
+        for (size_t i = 0; i < params->n_planes; i++)
+                if (params->planes[i] == DOWNLOAD_PLANE_HTTPS
+                            ? document->https && file->url
+                            : document->mqtt && file->size_bytes <= STREAM_FILE_MAX_BYTES)
+                        return true;
+        return false;
+}
+
 static int check_policy(const Update *u, const JobDocument *document, const char *targets[static JOB_FILES_MAX],
                         Failure *reterr)
 {
@@ -550,6 +563,11 @@ static int check_policy(const Update *u, const JobDocument *document, const char
                                 return fail(reterr, FAILURE_TARGET_REPEATED, EINVAL,
                                             "the files '%s' and '%s' are both for target '%s'",
                                             document->files[k].path, file->path, targets[i]);
+                if (!has_plane(u, document, file))
+                        return fail(reterr, FAILURE_NO_PROTOCOL, EPROTONOSUPPORT,
+                                    "the job offers no protocol that is enabled here and can carry file '%s' of "
+                                    "%" PRIu64 " bytes",
+                                    file->path, file->size_bytes);
                 if (file->algorithm == SIGNATURE_ALGORITHM_NONE && u->params.signing_required)
                         return fail(reterr, FAILURE_SIGNATURE_MISSING, EKEYREJECTED,
                                     "file '%s' has no signature, and signing.required is set", file->path);
