@@ -11,11 +11,13 @@
 
 enum {
         REQUESTS_MAX = 64,           /* in flight */
-        BLOCKS_PER_REQUEST_MAX = 32, /* well below 100 messages a second even for small blocks */
-        MESSAGES_PER_SEC = 90,       /* of the 100 that one connection may get; the rest is left to Jobs */
-        MESSAGES_BURST = 48,
-        REJECTIONS_MAX = 8,        /* in a row, without a block between */
+        BLOCKS_PER_REQUEST_MAX = 16, /* well below 100 messages a second even for small blocks */
+        /* One connection gets 100 messages a second: these two add up to less, the rest is left to Jobs. */
+        MESSAGES_PER_SEC = 78,
+        MESSAGES_BURST = BLOCKS_PER_REQUEST_MAX,
+        REJECTIONS_MAX = 8,        /* in a row, without a block or a pause between */
         REORDER_GRACE_USEC = 5000, /* a block may be this much later than those asked for after it */
+        TAIL_GRACE_USEC = 100 * 1000,
         TOKEN_MAX = 24,
 };
 
@@ -448,6 +450,11 @@ void stream_fetch_on_description(StreamFetch *f, const StreamDescription *descri
         finish_failed(f, FAILURE_STREAM_REFUSED, "the stream has no file %u", f->params.file_id);
 }
 
+static bool may_pass(StreamRejectionCode code)
+{
+        return code == STREAM_REJECTION_INTERNAL_ERROR || code == STREAM_REJECTION_UNKNOWN;
+}
+
 void stream_fetch_on_rejection(StreamFetch *f, const StreamRejection *rejection, uint64_t now_usec)
 {
         Request *request = find_request(f, parse_token(rejection->client_token));
@@ -456,6 +463,9 @@ void stream_fetch_on_rejection(StreamFetch *f, const StreamRejection *rejection,
                 return;
         if (request)
                 give_up_request(f, request);
+        /* Those of all requests in flight tell of one and the same trouble. */
+        if (now_usec < f->not_before_usec && may_pass(rejection->code))
+                return;
         f->n_rejections++;
 
         switch (rejection->code) {
@@ -499,8 +509,17 @@ void stream_fetch_on_rejection(StreamFetch *f, const StreamRejection *rejection,
 /* Silence is judged from the last block on: under a rate limit answers trickle, and that is no loss. */
 static uint64_t request_deadline(const StreamFetch *f, const Request *request)
 {
-        uint64_t silence = MAX2(request->sent_usec, f->last_block_usec) + round_trip_timeout_usec(&f->round_trip);
+        const RoundTrip *rt = &f->round_trip;
+        uint64_t silence = MAX2(request->sent_usec, f->last_block_usec) + round_trip_timeout_usec(rt);
 
+        /*
+         * At the end of the file no later request gives a loss away, and a time-out that was measured with a full
+         * queue is long: what was due already is asked for again after one round trip of an empty path (like the tail
+         * loss probe of RFC 8985).
+         */
+        if (f->next_new == f->n_blocks && f->n_missing == 0 && rt->smoothed_usec > 0 && rt->n_timeouts == 0)
+                silence = MIN2(silence, MAX2(request->sent_usec + rt->smoothed_usec + rt->variance_usec,
+                                             f->last_block_usec + rt->least_usec + TAIL_GRACE_USEC));
         return MIN2(silence, request->late_usec);
 }
 
