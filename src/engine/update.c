@@ -176,6 +176,15 @@ static void enter(Update *u, UpdateState next, uint64_t now_usec)
         report(u, now_usec);
 }
 
+/* The reboot that the broker was told of does not come now. */
+static void come_back(Update *u)
+{
+        if (u->goodbye != GOODBYE_SAID)
+                return;
+        u->goodbye = GOODBYE_NOT_SAID;
+        u->world->come_back(u->world_userdata);
+}
+
 static void forget(Update *u, uint64_t now_usec)
 {
         u->download = download_free(u->download);
@@ -431,6 +440,8 @@ static void reconcile(Update *u, uint64_t now_usec)
         if (u->retry_usec != USEC_INFINITY && now_usec < u->retry_usec)
                 return;
         u->retry_usec = USEC_INFINITY;
+        if (u->device.state != UPDATE_STATE_ACTIVATING)
+                come_back(u);
 
         switch (u->device.state) {
         case UPDATE_STATE_IDLE:
@@ -771,10 +782,7 @@ static void on_not_now(Update *u, InstallCall which, const Failure *why, uint64_
                 u->not_now_call = which;
                 u->not_now_since_usec = now_usec;
         }
-        if (u->goodbye == GOODBYE_SAID) {
-                u->goodbye = GOODBYE_NOT_SAID;
-                u->world->come_back(u->world_userdata);
-        }
+        come_back(u);
         if (now_usec - u->not_now_since_usec >= u->params.hook_give_up_usec) {
                 (void)fail(&u->failure, FAILURE_HOOK_NOT_NOW, ETIMEDOUT, "the hook said not now for %s: %s",
                            duration_format(duration, now_usec - u->not_now_since_usec), why->detail);
@@ -810,10 +818,7 @@ static void on_call_failed(Update *u, InstallCall which, const LinkError *error,
                 }
                 if (!failure_is_set(&u->failure))
                         u->failure = error->failure;
-                if (u->goodbye == GOODBYE_SAID) {
-                        u->goodbye = GOODBYE_NOT_SAID;
-                        u->world->come_back(u->world_userdata);
-                }
+                come_back(u);
                 break;
         case LINK_ERROR_LOST:
         case _LINK_ERROR_MAX:
