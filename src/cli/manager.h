@@ -1,0 +1,35 @@
+/*
+ * manager: org.otad1.Manager, by the first way that leads there: the socket, then the bus. And otad-installer's state,
+ * for when there is no otad.
+ */
+#pragma once
+
+#include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
+
+#include "base/cleanup.h"
+#include "command.h"
+#include "link/link-message.h"
+
+enum { MANAGER_CALL_TIMEOUT_MSEC = 5000 };
+
+typedef struct Manager {
+        sd_bus *bus;             /* attached to the event loop */
+        const char *destination; /* NULL on the socket */
+} Manager;
+
+/*
+ * Connects, and proves it by a GetStatus() whose answer is *ret_status, the caller's. -EBADMSG: otad is there, but not
+ * in words we know. Another negative errno: nobody answers; -ENOENT and -ECONNREFUSED where otad is not running at all.
+ * `why` then says for each way what was wrong.
+ */
+enum { MANAGER_WHY_MAX = 512 };
+_must_use_ int manager_open(sd_event *event, const Options *options, Manager *ret, char **ret_status,
+                            char why[static MANAGER_WHY_MAX]);
+void manager_done(Manager *manager);
+
+/* Says on stderr that otad is not running, or why it cannot be asked. */
+void manager_explain(int error, const char *why);
+
+/* otad-installer's own word; connecting starts it where it is socket-activated. -EACCES: not for this user. */
+_must_use_ int installer_get_state(sd_event *event, const Options *options, LinkState *ret);
