@@ -132,7 +132,8 @@ bool install_session_is_working(const InstallSession *session);
 void install_session_begin(InstallSession *session, const InstallRequest *request, InstallDoneFn done,
                            void *userdata);
 /*
- * The bytes of file `file` from `offset` on, which must not be beyond what was written; what is sent twice is dropped.
+ * The bytes of file `file` from `offset` on, which must not be beyond what was written; below it, the file is
+ * written again from there (the object in the store was replaced).
  * One pipe at a time: while the one before still holds bytes the answer waits for its end (10 s at most, then BUSY).
  */
 void install_session_write(InstallSession *session, unsigned file, uint64_t offset, InstallWriteFn done,

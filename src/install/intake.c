@@ -97,12 +97,9 @@ static int intake_take(InstallSession *s, const uint8_t *data, size_t n_data, Fa
         Intake *in = &s->intake;
         FileRun *run = &s->runs[in->file];
         uint64_t left = target_writer_size(run->writer) - target_writer_written(run->writer);
-        size_t n_skip = MIN2(n_data, in->skip_bytes);
         int r;
 
-        in->skip_bytes -= n_skip;
-        data += n_skip;
-        n_data = MIN2(n_data - n_skip, left);
+        n_data = MIN2(n_data, left);
         r = target_writer_write(run->writer, data, n_data, reterr);
         if (r < 0)
                 return r;
@@ -168,7 +165,7 @@ void intake_be_patient(InstallSession *s)
                 log_error("Cannot set a deadline for the end of the data pipe");
 }
 
-static int intake_open(InstallSession *s, unsigned file, uint64_t offset, int *ret_fd)
+static int intake_open(InstallSession *s, unsigned file, int *ret_fd)
 {
         Intake *in = &s->intake;
         _cleanup_close_ int write_fd = -1, read_fd = -1;
@@ -188,7 +185,6 @@ static int intake_open(InstallSession *s, unsigned file, uint64_t offset, int *r
         (void)sd_event_source_set_description(in->io, "install-intake");
         in->fd = TAKE_FD(read_fd);
         in->file = file;
-        in->skip_bytes = run_written_bytes(s, file) - offset;
         *ret_fd = TAKE_FD(write_fd);
         return 0;
 }
@@ -213,7 +209,12 @@ void intake_start(InstallSession *s, unsigned file, uint64_t offset, InstallWrit
                 intake_be_patient(s);
                 return;
         }
-        r = intake_open(s, file, offset, &fd);
+        if (offset < run_written_bytes(s, file) && run_step_back(s, file, offset, &failure) < 0) {
+                session_fail(s, &failure);
+                done(INSTALL_OUTCOME_FAILED, &failure, -1, userdata);
+                return;
+        }
+        r = intake_open(s, file, &fd);
         if (r < 0) {
                 (void)fail(&failure, FAILURE_RESOURCES, -r, "cannot make a data pipe: %s", strerror(-r));
                 done(INSTALL_OUTCOME_BUSY, &failure, -1, userdata);

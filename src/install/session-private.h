@@ -95,7 +95,6 @@ typedef struct FileRun {
 typedef struct Intake {
         int fd; /* read end; -1: closed */
         unsigned file;
-        uint64_t skip_bytes; /* sent again, and dropped */
         sd_event_source *io;
         sd_event_source *patience; /* somebody waits for the end of the pipe */
         /* a Write() that waits for the pipe before it */
@@ -214,6 +213,8 @@ void plans_recover(InstallSession *s);
 int step_get_current(InstallSession *s, const Step *step, Failure *reterr);
 int step_choose_slot(InstallSession *s, const Step *step, Failure *reterr);
 int step_open(InstallSession *s, const Step *step, Failure *reterr);
+/* The file is to be written again from `offset` on, which is below what was written. */
+int run_step_back(InstallSession *s, unsigned index, uint64_t offset, Failure *reterr);
 int step_enter(InstallSession *s, const Step *step, Failure *reterr); /* argument: the state */
 int step_hook(InstallSession *s, const Step *step, Failure *reterr);  /* argument: the stage */
 int step_free_primary(InstallSession *s, const Step *step, Failure *reterr);

@@ -1,5 +1,6 @@
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,11 +32,12 @@ int step_choose_slot(InstallSession *s, const Step *step, Failure *reterr)
         return STEP_DONE;
 }
 
-int step_open(InstallSession *s, const Step *step, Failure *reterr)
+/* The target from what of it is durable on; what lies there is hashed again from its first byte. */
+static int run_open(InstallSession *s, unsigned index, Failure *reterr)
 {
-        FileRun *run = &s->runs[step->file];
-        InstallFileRecord *more = &s->record.files[step->file];
-        const InstallFile *file = session_file(s, step->file);
+        FileRun *run = &s->runs[index];
+        InstallFileRecord *more = &s->record.files[index];
+        const InstallFile *file = session_file(s, index);
         TargetWriterParams params = {
                 .slot = run->slot,
                 .booted_slot = run->booted_slot,
@@ -44,13 +46,11 @@ int step_open(InstallSession *s, const Step *step, Failure *reterr)
         };
         int r;
 
-        /* Once more after a failure of the loop's making or a "not now": what is open stays open. */
-        if (run->writer)
-                return STEP_DONE;
         r = target_writer_open(run->target->target, &params, &run->writer, reterr);
         if (r < 0)
                 return r;
         more->durable_bytes = MIN2(more->durable_bytes, target_writer_written(run->writer));
+        run->digest = digest_free(run->digest);
         r = digest_new(file->algorithm == SIGNATURE_ALGORITHM_NONE ? DIGEST_SHA256
                                                                    : signature_algorithm_digest(file->algorithm),
                        &run->digest);
@@ -60,6 +60,35 @@ int step_open(InstallSession *s, const Step *step, Failure *reterr)
         run->hashed_bytes = 0;
         run->verified = false;
         return hashing_start(s, reterr);
+}
+
+int step_open(InstallSession *s, const Step *step, Failure *reterr)
+{
+        /* Once more after a failure of the loop's making or a "not now": what is open stays open. */
+        if (s->runs[step->file].writer)
+                return STEP_DONE;
+        return run_open(s, step->file, reterr);
+}
+
+int run_step_back(InstallSession *s, unsigned index, uint64_t offset, Failure *reterr)
+{
+        FileRun *run = &s->runs[index];
+        InstallFileRecord *more = &s->record.files[index];
+        int r;
+
+        /* The record first: what is about to be written over is not durable any more. */
+        more->durable_bytes = MIN2(more->durable_bytes, offset);
+        r = session_save(s, reterr);
+        if (r < 0)
+                return r;
+        run->writer = target_writer_free(run->writer);
+        r = run_open(s, index, reterr);
+        if (r < 0)
+                return r;
+        if (target_writer_written(run->writer) != offset)
+                return fail(reterr, FAILURE_INSTALLER, ESPIPE, "target %s cannot be written again from byte %" PRIu64,
+                            target_name(run->target->target), offset);
+        return 0;
 }
 
 int step_enter(InstallSession *s, const Step *step, Failure *reterr)

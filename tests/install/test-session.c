@@ -167,6 +167,34 @@ static void test_same_bytes_again(void **state)
         assert_int_equal(device_call(d, install_session_verify), INSTALL_OUTCOME_DONE);
 }
 
+/* The object in the store was replaced: what was written, and hashed already, is written again. */
+static void rewrite_from(Device *d, const char *target, uint64_t offset)
+{
+        device_start(d);
+        device_ask_for(d, target, NULL);
+        assert_int_equal(device_begin(d), INSTALL_OUTCOME_DONE);
+        d->images[0][offset + 5] ^= 1;
+        device_send(d, 0, 0, 700000);
+        d->images[0][offset + 5] ^= 1;
+        device_send(d, 0, offset, IMAGE_BYTES);
+        assert_int_equal(device_call(d, install_session_verify), INSTALL_OUTCOME_DONE);
+}
+
+static void test_slot_is_written_again(void **state)
+{
+        rewrite_from(*state, "rootfs", 0);
+}
+
+static void test_slot_is_written_again_in_part(void **state)
+{
+        rewrite_from(*state, "rootfs", 300000);
+}
+
+static void test_file_is_written_again(void **state)
+{
+        rewrite_from(*state, "app", 0);
+}
+
 static void test_write_waits_for_the_pipe_before(void **state)
 {
         Device *d = *state;
@@ -297,6 +325,9 @@ int main(void)
                 ON_DEVICE(test_file_and_slot),
                 ON_DEVICE(test_resume_download),
                 ON_DEVICE(test_same_bytes_again),
+                ON_DEVICE(test_slot_is_written_again),
+                ON_DEVICE(test_slot_is_written_again_in_part),
+                ON_DEVICE(test_file_is_written_again),
                 ON_DEVICE(test_write_waits_for_the_pipe_before),
                 ON_DEVICE(test_installed_and_restarted),
                 ON_DEVICE(test_installed_and_tampered),
