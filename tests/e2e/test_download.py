@@ -99,9 +99,7 @@ def test_expired_url(scene, fault):
     succeed(scene, job)
     assert cut.hits == 1 and refuse.hits == 1
     gets = http_gets(scene)
-    assert len(gets) == 3 and gets[2]["range"] == f"bytes={half}-{len(IMAGE) - 1}"
-    assert len({m.topic for m in scene.cloud.find_messages("http")}) == 1      # the same object each time
-    assert len(scene.cloud.execution("gateway-1", job).job.things) == 1
+    assert len(gets) == 3 and gets[2]["range"] == f"bytes={half}-"
 
 
 def test_url_expired_for_good(scene):
@@ -183,9 +181,9 @@ def test_server_in_trouble(scene, status):
     assert rule.hits == 2
 
 
-def test_redirect_is_not_followed(scene):
-    """A presigned link never redirects; whoever sends one wants us somewhere else."""
-    rule = scene.cloud.faults.on("http.reply", faults.redirect("https://localhost:1/elsewhere"))
+def test_redirect_to_plain_http(scene):
+    """Whoever sends one wants the bytes, or us, in the open."""
+    rule = scene.cloud.faults.on("http.reply", faults.redirect("http://localhost:1/elsewhere"))
     job = scene.update(IMAGE)
     scene.wait(job, "FAILED", timeout=40)
     rule.off()
@@ -238,17 +236,20 @@ def test_from_mqtt_to_https(make_scene):
     job = scene.update(IMAGE, "both")
     scene.wait(job, "SUCCEEDED", timeout=40)
     succeed(scene, job)
-    assert http_gets(scene)[0]["range"] == f"bytes={half * BLOCK}-{len(IMAGE) - 1}"
+    assert http_gets(scene)[0]["range"] == f"bytes={half * BLOCK}-"
 
 
 def test_a_protocol_that_is_switched_off(make_scene):
     """Offered, but not allowed here: the document can never do, which is what REJECTED means."""
     scene = make_scene(config={"download": {"protocols": ["mqtt"]}})
     job = scene.update(IMAGE, "https")
-    execution = scene.wait(job, {"REJECTED", "FAILED"})
-    assert execution.details["error"] == "no-protocol"
-    assert not http_gets(scene)
-    scene.gateway.check()
-    image = make_image("9.0.0")
-    scene.expect_success(scene.update(image, "mqtt"), image, "9.0.0")
-    scene.expect_clean()
+    scene.expect_failure(job, "no-protocol", status="REJECTED", phase="idle", touched=False, next_job=False)
+    scene.expect_next_works(protocol="mqtt")
+
+
+def test_too_large_for_a_stream(make_scene):
+    """A stream carries 24 MiB at most; what is larger and comes by MQTT only is never begun."""
+    scene = make_scene()
+    size = 24 * 1024 * 1024 + 1
+    job = scene.update(IMAGE, "mqtt", edit=lambda d: d["afr_ota"]["files"][0].update(filesize=size))
+    scene.expect_failure(job, "no-protocol", status="REJECTED", phase="idle", touched=False)

@@ -84,7 +84,7 @@ def test_not_now_for_too_long(make_scene, stage):
     scene.extra_connects += 4
     execution = scene.wait(job, "FAILED")
     assert "the pump is running" in execution.details["detail"]
-    scene.gateway.folder.joinpath("hook-plan.json").write_text("[]")
+    scene.gateway.forget_plans()
     scene.expect_failure(job, "hook-not-now", phase=execution.details["phase"], touched=None)
 
 

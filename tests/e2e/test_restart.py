@@ -54,7 +54,7 @@ def test_sigterm_keeps_every_byte(scene, name):
     go_on()
     succeed(scene, job)
     starts = [m.payload["range"] for m in scene.cloud.find_messages("http")]
-    assert starts[-1] == f"bytes=500000-{len(IMAGE) - 1}"
+    assert starts[-1] == "bytes=500000-"
 
 
 @each_process

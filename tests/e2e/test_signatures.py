@@ -66,7 +66,7 @@ def test_untrusted_certificate(scene):
     """A good signature, by a certificate the gateway does not have."""
     stranger = scene.cloud.add_signer("stranger")
     job = scene.update(IMAGE, file={"signer": stranger})
-    scene.expect_failure(job, "certificate-unknown", touched=None)
+    scene.expect_failure(job, "certificate-unknown", phase="accepted", touched=None)
     assert not scene.gateway.hook_calls("pre-install")[1:]      # just that of the good job afterwards
 
 
@@ -84,7 +84,7 @@ def test_certificate_by_a_path(scene):
     job = scene.update(IMAGE, file={"certfile": "/etc/ssl/codesign.pem"})
     scene.expect_success(job, IMAGE, "1.1.0")
     job = scene.update(make_image("1.2.0"), file={"certfile": "../../trust/other.pem"})
-    scene.expect_failure(job, "certificate-unknown", version="1.1.0", slot="B", touched=None,
+    scene.expect_failure(job, "certificate-unknown", phase="accepted", version="1.1.0", slot="B", touched=None,
                          before=scene.gateway.digest("B"))
 
 
@@ -92,7 +92,7 @@ def test_certificate_without_code_signing(scene):
     signer = scene.cloud.add_signer("web", wrong_usage=True)
     scene.gateway.trust_signer(signer)
     job = scene.update(IMAGE, file={"signer": signer})
-    scene.expect_failure(job, "certificate-usage", touched=None)
+    scene.expect_failure(job, "certificate-usage", phase="accepted", touched=None)
 
 
 def test_certificate_out_of_date(make_scene):
@@ -100,7 +100,7 @@ def test_certificate_out_of_date(make_scene):
     signer = scene.cloud.add_signer("old", expired=True)
     scene.gateway.trust_signer(signer)
     job = scene.update(IMAGE, file={"signer": signer})
-    scene.expect_failure(job, "certificate-expired", touched=None)
+    scene.expect_failure(job, "certificate-expired", phase="accepted", touched=None)
 
 
 def test_algorithm_nobody_knows(scene):
@@ -124,7 +124,7 @@ def test_algorithm_that_does_not_fit_the_key(scene):
     rsa = scene.cloud.add_signer("rsa", kind="rsa2048")
     scene.gateway.trust_signer(rsa)
     job = scene.update(IMAGE, file={"signer": rsa, "algorithm": "ecdsa"})
-    scene.expect_failure(job, "key-mismatch", touched=None)
+    scene.expect_failure(job, "key-mismatch", phase="accepted", touched=None)
 
 
 @pytest.mark.parametrize("protocol, kind", [("mqtt", "p256"), ("https", "p384"), ("mqtt", "rsa2048"),
@@ -148,7 +148,7 @@ def test_signer_issued_by_a_trusted_authority(scene):
     scene.expect_success(job, IMAGE, "1.1.0")
     (scene.gateway.trust / "ca" / root.path.name).unlink()
     job = scene.update(make_image("1.2.0"), file={"signer": signer})
-    scene.expect_failure(job, "certificate-untrusted", version="1.1.0", slot="B", touched=None,
+    scene.expect_failure(job, "certificate-untrusted", phase="accepted", version="1.1.0", slot="B", touched=None,
                          before=scene.gateway.digest("B"))
 
 

@@ -255,13 +255,17 @@ class Gateway:
 
     def plan_hook(self, stage, *, times=None, target=None, **what):
         """What the hook does otherwise than usual: exit, reason, sleep, signal, child, quiet (see tests/bin/hook)."""
-        with open(self.folder / "hook-plan.json", "r+", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)        # the hook counts down in it
-            plans = json.load(file)
+        with open(self.folder / "hook-plan.lock", "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)        # the hook counts down in it
+            path = self.folder / "hook-plan.json"
+            plans = json.loads(path.read_text())
             plans.append({"stage": stage, "times": times, "target": target, **what})
-            file.seek(0)
-            file.truncate()
-            json.dump(plans, file)
+            path.with_suffix(".new").write_text(json.dumps(plans))
+            path.with_suffix(".new").rename(path)
+
+    def forget_plans(self):
+        """The hook does as usual again."""
+        (self.folder / "hook-plan.json").write_text("[]")
 
     def otactl(self, *arguments, timeout=30):
         """Runs otactl on this machine. Returns the subprocess.CompletedProcess, output as text."""
@@ -309,8 +313,9 @@ class Gateway:
 
     def check(self):
         """Raises where something went wrong that no test asks for: a program gone, slow to end, a dead machine."""
-        for program in self.programs.values():
-            self._do(program.check)
+        if self._machine.is_alive():
+            for program in self.programs.values():
+                self._do(program.check)
         found = self.problems + [p for program in self.programs.values() for p in program.problems + program.bugs()]
         if found:
             raise AssertionError("on the gateway:\n  " + "\n  ".join(found))

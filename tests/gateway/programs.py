@@ -23,6 +23,36 @@ def find_program(name, build=None):
                             f"ninja -C {folder.name}), or say where it is with --build or OTAD_BUILD")
 
 
+def descendants(pid):
+    """The processes a process has started, and those they have, each with its start time, as a pid may come again."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = [int(p) for p in task.read_text().split()]
+        except OSError:
+            continue
+        for child in children:
+            found += [(child, start_time(child)), *descendants(child)]
+    return found
+
+
+def start_time(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+
+
+def kill_leftover(leftover):
+    """What a unit's control group is for: nothing outlives the daemon it belongs to."""
+    pid, started = leftover
+    if started is not None and start_time(pid) == started:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
 class Program:
     """One daemon, which may be started again and again. All its output goes to one file.
 
@@ -52,6 +82,7 @@ class Program:
         if self.running:
             return
         self.n_starts += 1
+        self._started = time.monotonic()
         guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         with open(self.log, "ab", buffering=0) as log:
             log.write(f"----- start {self.n_starts} of {self.name}{note}\n".encode())
@@ -64,6 +95,8 @@ class Program:
         process, self._process = self._process, None
         if process is None:
             return
+        process.send_signal(signal.SIGSTOP)     # so that it starts nothing more while we look
+        started_by_it = descendants(process.pid)
         process.send_signal(signum)
         process.send_signal(signal.SIGCONT)
         try:
@@ -72,7 +105,11 @@ class Program:
             self.problems.append(f"{self.name} did not end within {self.STOP_SECONDS} s of signal {signum}")
             process.kill()
             process.wait()
-        if signum == signal.SIGTERM and process.returncode != 0:
+        for leftover in started_by_it:
+            kill_leftover(leftover)
+        # One that has hardly begun to run may not have said yet what it does on SIGTERM.
+        young = time.monotonic() - self._started < 0.5 and process.returncode == -signal.SIGTERM
+        if signum == signal.SIGTERM and process.returncode != 0 and not young:
             self.problems.append(f"{self.name} ended with {process.returncode} on SIGTERM, not with 0")
 
     def signal(self, signum):
