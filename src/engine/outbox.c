@@ -11,14 +11,18 @@
 #include "base/record.h"
 #include "base/time-util.h"
 
-enum { FINALS_MAX = 16 };
+enum {
+        FINALS_MAX = 16,
+        MISMATCHES_MAX = 3, /* of a version, answered at once; then somebody else writes all the time */
+};
 
 static const char record_name[] = "outbox";
 
 typedef struct Entry {
         JobKey key; /* not set: free */
         JobReport report;
-        bool saved; /* finals: is on disk */
+        bool saved;                /* finals: is on disk */
+        bool claim_first, claimed; /* finals: the cloud wants to hear IN_PROGRESS before; that was tried */
 } Entry;
 
 struct Outbox {
@@ -41,6 +45,7 @@ struct Outbox {
         uint64_t answer_deadline_usec;
         uint64_t not_before_usec;
         unsigned last_token;
+        unsigned n_mismatches; /* in a row */
         Backoff backoff;
 };
 
@@ -222,26 +227,31 @@ int outbox_new(const OutboxParams *params, const OutboxOps *ops, void *userdata,
 static void send(Outbox *o, Entry *entry, uint64_t now_usec)
 {
         _cleanup_free_ char *json = NULL;
-        bool final = job_status_is_terminal(entry->report.status);
+        JobReport claim, *report = &entry->report;
+        bool final = job_status_is_terminal(report->status);
         int r;
 
-        entry->report.execution_number = entry->key.execution_number;
-        entry->report.expected_version = job_key_equal(&o->known, &entry->key) ? o->known_version : -1;
-        entry->report.include_state = true;
-        entry->report.step_timeout_minutes = final ? 0 : o->params.step_timeout_minutes;
-        snprintf(entry->report.client_token, sizeof(entry->report.client_token), "u-%u", ++o->last_token);
-        r = job_report_format(&entry->report, &json);
+        if (entry->claim_first) {
+                job_report_init(&claim, JOB_STATUS_IN_PROGRESS);
+                report = &claim;
+        }
+        report->execution_number = entry->key.execution_number;
+        report->expected_version = job_key_equal(&o->known, &entry->key) ? o->known_version : -1;
+        report->include_state = true;
+        report->step_timeout_minutes = final ? 0 : o->params.step_timeout_minutes;
+        snprintf(report->client_token, sizeof(report->client_token), "u-%u", ++o->last_token);
+        r = job_report_format(report, &json);
         if (r < 0) {
                 log_error_errno(r, "Cannot write the status %s of job %s, will try again in %" PRIu64 "s: %m",
-                                job_status_to_string(entry->report.status), entry->key.job_id,
+                                job_status_to_string(report->status), entry->key.job_id,
                                 o->params.answer_timeout_usec / USEC_PER_SEC);
                 o->not_before_usec = usec_add(now_usec, o->params.answer_timeout_usec);
                 return;
         }
 
         o->asked = entry->key;
-        o->asked_status = entry->report.status;
-        strcpy(o->asked_token, entry->report.client_token);
+        o->asked_status = report->status;
+        strcpy(o->asked_token, report->client_token);
         o->answer_deadline_usec = usec_add(now_usec, o->params.answer_timeout_usec);
         if (!final)
                 o->progress_unsent = false;
@@ -340,9 +350,14 @@ void outbox_on_disconnected(Outbox *o)
 /* What was asked is answered for good: nothing of it is sent again. */
 static void settle(Outbox *o)
 {
+        Entry *final = find_final(o, &o->asked);
+
+        if (final)
+                final->claim_first = false;
         if (job_status_is_terminal(o->asked_status) && o->n_finals > 0 && job_key_equal(&o->finals[0].key, &o->asked))
                 remove_final(o, 0);
         o->asked = (JobKey){0};
+        o->n_mismatches = 0;
         backoff_reset(&o->backoff);
 }
 
@@ -389,7 +404,8 @@ static void take_gone(Outbox *o, JobStatus status, const char *why)
         log_notice("Job %s is over in the cloud (%s): its status %s was refused", key.job_id, why,
                    job_status_to_string(o->asked_status));
         settle(o);
-        outbox_drop_progress(o);
+        if (job_key_equal(&o->progress.key, &key))
+                outbox_drop_progress(o);
         o->ops->gone(&key, status, why, o->userdata);
 }
 
@@ -400,7 +416,10 @@ static Entry *asked_entry(Outbox *o)
         return job_key_equal(&o->progress.key, &o->asked) ? &o->progress : NULL;
 }
 
-/* An illegal step. Where the cloud says the job still runs, REJECTED is not to be had from there, but FAILED is. */
+/*
+ * An illegal step. Where the cloud says the job still runs, REJECTED is not to be had from there, but FAILED is. Where it
+ * says that the job was never begun, IN_PROGRESS has to come before SUCCEEDED or FAILED.
+ */
 static void on_invalid_transition(Outbox *o, const JobRejection *rejection)
 {
         Entry *entry = asked_entry(o);
@@ -417,13 +436,21 @@ static void on_invalid_transition(Outbox *o, const JobRejection *rejection)
                 o->asked = (JobKey){0};
                 return;
         }
+        if (entry && rejection->state.present && rejection->state.status == JOB_STATUS_QUEUED && !entry->claimed &&
+            job_status_is_terminal(o->asked_status)) {
+                entry->claim_first = entry->claimed = true;
+                if (rejection->state.version_number >= 0)
+                        outbox_note_version(o, &o->asked, rejection->state.version_number);
+                o->asked = (JobKey){0};
+                return;
+        }
         log_error("The cloud refused status %s of job %s: %s", job_status_to_string(o->asked_status), o->asked.job_id,
                   rejection->message);
         settle(o);
 }
 
 /* Somebody else wrote, or the answer to this very update was lost. */
-static void on_version_mismatch(Outbox *o, const JobRejection *rejection)
+static void on_version_mismatch(Outbox *o, const JobRejection *rejection, uint64_t now_usec)
 {
         bool was_ours = rejection->state.present && rejection->state.status == o->asked_status &&
                         job_key_equal(&o->known, &o->asked) &&
@@ -438,6 +465,10 @@ static void on_version_mismatch(Outbox *o, const JobRejection *rejection)
                 return;
         }
         outbox_note_version(o, &o->asked, rejection->state.present ? rejection->state.version_number : -1);
+        if (++o->n_mismatches > MISMATCHES_MAX) {
+                try_again_later(o, rejection->code_text, now_usec);
+                return;
+        }
         if (asked_entry(o) == &o->progress)
                 o->progress_unsent = true;
         o->asked = (JobKey){0};
@@ -472,7 +503,7 @@ void outbox_on_rejection(Outbox *o, const JobRejection *rejection, uint64_t now_
                 on_invalid_transition(o, rejection);
                 break;
         case JOB_REJECTION_VERSION_MISMATCH:
-                on_version_mismatch(o, rejection);
+                on_version_mismatch(o, rejection, now_usec);
                 break;
         case JOB_REJECTION_RESOURCE_NOT_FOUND:
         case JOB_REJECTION_TERMINAL_STATE_REACHED:
