@@ -1,0 +1,157 @@
+"""docs/getting-started.md: the part without AWS is run block by block, as a reader would; of the rest, what can be."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pages import REPO, blocks, read
+
+sys.path.insert(0, str(REPO / "tests"))
+
+from e2e.scene import Scene         # noqa: E402
+from gateway import make_image      # noqa: E402
+
+PATIENCE = 60
+
+
+def build_folder():
+    folder = (REPO / os.environ.get("OTAD_BUILD", "build")).resolve()
+    if not (folder / "src" / "agent" / "otad").exists():
+        pytest.fail(f"there is no otad in {folder}: build it, or say where it is with OTAD_BUILD")
+    return folder
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class Reader:
+    """Runs blocks as they stand, in a folder and on ports of its own."""
+
+    def __init__(self, folder, log):
+        self._replace = [("/tmp/otad-try", str(folder)), ("port = 18883", f"port = {free_port()}"),
+                         ('"$PWD/build"', f'"{build_folder()}"'), ("build/src/cli/", f"{build_folder()}/src/cli/")]
+        port = self._replace[1][1].split()[-1]
+        self._replace.append(("otad-cloud start ", f"otad-cloud start --port {port} --https-port 0 "))
+        self._log = log
+        self._terminals = []
+
+    def _adapt(self, code):
+        for old, new in self._replace:
+            code = code.replace(old, new)
+        return code
+
+    def run(self, code):
+        done = subprocess.run(["bash", "-eu", "-c", self._adapt(code)], cwd=REPO, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=PATIENCE)
+        return done.returncode, done.stdout + done.stderr
+
+    def open_terminal(self, code):
+        log = open(self._log, "a")
+        self._terminals.append(subprocess.Popen(["bash", "-eu", "-c", self._adapt(code)], cwd=REPO, stdout=log,
+                                                stderr=log, stdin=subprocess.DEVNULL, start_new_session=True))
+        log.close()
+
+    def close(self):
+        for terminal in reversed(self._terminals):
+            # As Ctrl-C does: to all that was started in this terminal.
+            try:
+                os.killpg(terminal.pid, signal.SIGTERM)
+                terminal.wait(20)
+            except ProcessLookupError:
+                pass
+            except subprocess.TimeoutExpired:
+                os.killpg(terminal.pid, signal.SIGKILL)
+                terminal.wait()
+
+
+@pytest.fixture
+def reader(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("try")
+    reader = Reader(folder, folder / "terminals.log")
+    yield reader
+    reader.close()
+    print((folder / "terminals.log").read_text())
+
+
+def wait_until(check, what):
+    deadline = time.monotonic() + PATIENCE
+    while not check():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.2)
+
+
+def test_every_block_does_what_the_page_says(reader):
+    found = [b for b in blocks("getting-started.md") if b.what in ("run", "wait")]
+    assert len(found) > 10
+    output = ""
+    for block in found:
+        if block.text == "terminal":
+            reader.open_terminal(block.code)
+            if "otad-cloud start" in block.code:
+                wait_until(lambda: reader.run("test -S /tmp/otad-try/cloud/control.sock")[0] == 0,
+                           lambda: "the stand-in does not start")
+        elif block.what == "wait":
+            def is_there():
+                nonlocal output
+                output = reader.run(block.code)[1]
+                return block.text in output
+            wait_until(is_there, lambda: f"line {block.line}: waited for {block.text!r}, got: {output}")
+        else:
+            status, output = reader.run(block.code)
+            assert status == 0 and block.text in output, f"line {block.line}: status {status}: {output}"
+    assert "AWS would not have it" not in reader.run("tests/cloud/otad-cloud status --dir /tmp/otad-try/cloud")[1]
+
+
+def test_otad_accepts_what_the_page_signs(tmp_path):
+    image = make_image("1.1.0")
+    (tmp_path / "rootfs.img").write_bytes(image)
+    code = "\n".join(b.code for b in blocks("getting-started.md") if b.what == "sign")
+    done = subprocess.run(["bash", "-eu", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0 and "Verified OK" in done.stdout, done.stderr
+    scene = Scene(tmp_path / "scene", build=build_folder(), trusted=False)
+    try:
+        (scene.gateway.trust / "codesign.pem").write_bytes((tmp_path / "codesign.pem").read_bytes())
+        signature = (tmp_path / "image.sig.b64").read_text()
+        job = scene.update(image, file={"signer": None, "signature": signature, "certfile": "codesign.pem"})
+        scene.expect_success(job, image, "1.1.0")
+    finally:
+        scene.close()
+
+
+STUBS = """
+aws() {
+        for word; do
+                case $word in
+                file://*) python3 -m json.tool "${word#file://}" >/dev/null || exit 9 ;;
+                fileb://*) test -s "${word#fileb://}" || exit 9 ;;
+                esac
+        done
+        echo "aws $*" >>calls
+        echo value
+}
+install() { test -e "${@: -1}" || echo "install $*" >>calls; }
+curl() { echo certificate; }
+"""
+
+
+def test_what_needs_aws_is_whole(tmp_path):
+    """Every JSON that a command is given is JSON, every variable it uses is set by then."""
+    policy = re.search(r"^## 5\. .*?```json\n(.*?)^```", read("cloud-protocol.md"), re.M | re.S)[1]
+    assert len(re.sub(r"\s", "", policy)) < 2048       # AWS IoT's limit
+    (tmp_path / "policy.json").write_text(json.dumps(json.loads(policy)))
+    (tmp_path / "rootfs.img").write_bytes(b"image")
+    code = STUBS + "\n".join(b.code for b in blocks("getting-started.md") if b.what in ("aws", "sign"))
+    done = subprocess.run(["bash", "-eu", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    calls = (tmp_path / "calls").read_text()
+    assert "aws iot create-ota-update " in calls and "aws iot create-policy " in calls
