@@ -22,8 +22,8 @@ enum { LINK_HEARTBEAT_MSEC = 5000, LINK_SILENCE_MSEC = 60000, LINK_CONNECT_TIMEO
 typedef struct LinkClient LinkClient;
 
 typedef struct LinkClientParams {
-        const char *socket_path; /* copied */
-        uint64_t silence_usec; /* 0: LINK_SILENCE_MSEC; a call without a sign of life for this long is lost */
+        const char *socket_path;       /* copied */
+        uint64_t silence_usec;         /* 0: LINK_SILENCE_MSEC; a call without a sign of life for this long is lost */
         uint64_t connect_timeout_usec; /* 0: LINK_CONNECT_TIMEOUT_MSEC; from connect() to the first state */
         uint64_t backoff_base_usec;    /* 0: 500 ms */
         uint64_t backoff_cap_usec;     /* 0: 30 s */
@@ -51,16 +51,14 @@ typedef void (*LinkActivateFn)(const LinkError *error, bool reboot_needed, void 
 /* Starts to connect, from the loop. `ops` must outlive the client. -ENOMEM. */
 _must_use_ int link_client_new(sd_event *event, const LinkClientParams *params, const LinkClientOps *ops,
                                void *userdata, LinkClient **ret);
-LinkClient *link_client_free(
-        LinkClient *client); /* outstanding calls are forgotten; NULL is fine; returns NULL */
+LinkClient *link_client_free(LinkClient *client); /* outstanding calls are forgotten; NULL is fine; returns NULL */
 DEFINE_CLEANUP(LinkClient *, link_client_free);
 
 bool link_client_is_up(const LinkClient *client);
 
 /* Each: 0, the callback follows. -ENOTCONN: not up, no callback. -ENOMEM. */
 _must_use_ int link_client_get_state(LinkClient *client, LinkStateFn done, void *userdata);
-_must_use_ int link_client_begin(LinkClient *client, const LinkBegin *begin, LinkBeginFn done,
-                                 void *userdata);
+_must_use_ int link_client_begin(LinkClient *client, const LinkBegin *begin, LinkBeginFn done, void *userdata);
 _must_use_ int link_client_write(LinkClient *client, unsigned file, uint64_t offset, LinkWriteFn done,
                                  void *userdata);
 _must_use_ int link_client_verify(LinkClient *client, LinkDoneFn done, void *userdata);

@@ -33,9 +33,9 @@
 #define LINK_PATH      "/org/otad1/installer"
 #define LINK_INTERFACE "org.otad1.Installer"
 
-#define LINK_ERROR_NAME_FAILED      "org.otad1.Error.Failed" /* message: "WORD detail" */
-#define LINK_ERROR_NAME_NOT_NOW     "org.otad1.Error.NotNow" /* message: the hook's reason */
-#define LINK_ERROR_NAME_BUSY        "org.otad1.Error.Busy"   /* another session, or a step is still at work */
+#define LINK_ERROR_NAME_FAILED      "org.otad1.Error.Failed"    /* message: "WORD detail" */
+#define LINK_ERROR_NAME_NOT_NOW     "org.otad1.Error.NotNow"    /* message: the hook's reason */
+#define LINK_ERROR_NAME_BUSY        "org.otad1.Error.Busy"      /* another session, or a step is still at work */
 #define LINK_ERROR_NAME_OUT_OF_TURN "org.otad1.Error.OutOfTurn" /* not in this state */
 
 enum {

@@ -37,8 +37,8 @@ typedef struct LinkServerOps {
 } LinkServerOps;
 
 /* Listens as `params` says, see peer_bus_new() for the errors. `ops` must outlive the server. */
-_must_use_ int link_server_new(sd_event *event, const PeerBusParams *params, const LinkServerOps *ops,
-                               void *userdata, LinkServer **ret);
+_must_use_ int link_server_new(sd_event *event, const PeerBusParams *params, const LinkServerOps *ops, void *userdata,
+                               LinkServer **ret);
 /* Answers still owed stay with their holders. */
 LinkServer *link_server_free(LinkServer *server);
 DEFINE_CLEANUP(LinkServer *, link_server_free);
