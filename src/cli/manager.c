@@ -17,33 +17,67 @@ void manager_done(Manager *m)
         m->bus = sd_bus_close_unref(m->bus);
 }
 
+static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
+{
+        sd_bus_message **answer = userdata;
+
+        *answer = sd_bus_message_ref(m);
+        return 0;
+}
+
+/*
+ * One question without arguments on a bus that was just opened. Not sd_bus_call(), whose time limit counts from the end
+ * of the authentication: who accepts and then says nothing would hold us for minutes. The answer may be an error.
+ */
+static int ask_once(sd_bus *bus, const char *destination, const char *path, const char *interface, const char *member,
+                    sd_bus_message **ret)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *answer = NULL;
+        _cleanup_(sd_bus_slot_unrefp) sd_bus_slot *slot = NULL;
+        uint64_t deadline = now_usec() + CALL_TIMEOUT_USEC, left;
+        int r;
+
+        r = sd_bus_call_method_async(bus, &slot, destination, path, interface, member, on_answer, &answer, "");
+        while (r >= 0 && !answer) {
+                r = sd_bus_process(bus, NULL);
+                if (r != 0)
+                        continue;
+                left = usec_sub(deadline, now_usec());
+                r = left == 0 ? -ETIMEDOUT : sd_bus_wait(bus, left);
+                if (r == -EINTR)
+                        r = 0;
+        }
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(answer);
+        return 0;
+}
+
 static int get_status(const Manager *m, char **ret)
 {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         const char *text;
         char *copy;
         int r;
 
-        r = sd_bus_set_method_call_timeout(m->bus, CALL_TIMEOUT_USEC);
-        if (r >= 0)
-                r = sd_bus_call_method(m->bus, m->destination, CONTROL_PATH, CONTROL_INTERFACE, "GetStatus", &error,
-                                       &reply, "");
-        if (sd_bus_error_has_name(&error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
-            sd_bus_error_has_name(&error, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
-                return -ENOENT;
+        r = ask_once(m->bus, m->destination, CONTROL_PATH, CONTROL_INTERFACE, "GetStatus", &reply);
         if (r < 0)
                 return r;
+        if (sd_bus_message_is_method_error(reply, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
+            sd_bus_message_is_method_error(reply, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
+                return -ENOENT;
+        if (sd_bus_message_is_method_error(reply, NULL))
+                return -sd_bus_message_get_errno(reply);
         if (sd_bus_message_read(reply, "s", &text) < 0 || strlen(text) > STATUS_VIEW_JSON_MAX)
                 return -EBADMSG;
         copy = strdup(text);
         if (!copy)
                 return -ENOMEM;
         *ret = copy;
-        return 0;
+        return sd_bus_set_method_call_timeout(m->bus, CALL_TIMEOUT_USEC);
 }
 
-static int open_bus(sd_event *event, const char *address, sd_bus **ret)
+static int open_bus(const char *address, sd_bus **ret)
 {
         _cleanup_(sd_bus_close_unrefp) sd_bus *bus = NULL;
         int r;
@@ -55,23 +89,48 @@ static int open_bus(sd_event *event, const char *address, sd_bus **ret)
         else if ((r = sd_bus_new(&bus)) >= 0 && (r = sd_bus_set_address(bus, address)) >= 0 &&
                  (r = sd_bus_set_bus_client(bus, true)) >= 0)
                 r = sd_bus_start(bus);
-        if (r >= 0)
-                r = sd_bus_attach_event(bus, event, SD_EVENT_PRIORITY_NORMAL);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(bus);
         return 0;
 }
 
+/* The event loop may be one that is just running: it comes in only when the question is answered. */
+static int open_peer(sd_event *event, const char *path, const char *name, sd_bus **ret)
+{
+        _cleanup_(sd_bus_close_unrefp) sd_bus *bus = NULL;
+        int r;
+
+        r = peer_bus_connect(event, path, name, &bus);
+        if (r >= 0)
+                r = sd_bus_detach_event(bus);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(bus);
+        return 0;
+}
+
+static int prove(sd_event *event, Manager *m, char **ret_status)
+{
+        _cleanup_free_ char *status = NULL;
+        int r;
+
+        r = get_status(m, &status);
+        if (r >= 0)
+                r = sd_bus_attach_event(m->bus, event, SD_EVENT_PRIORITY_NORMAL);
+        if (r < 0) {
+                manager_done(m);
+                return r;
+        }
+        *ret_status = TAKE_PTR(status);
+        return 0;
+}
+
 static int open_socket(sd_event *event, const char *path, Manager *ret, char **ret_status)
 {
-        int r = peer_bus_connect(event, path, "otad", &ret->bus);
+        int r = open_peer(event, path, "otad", &ret->bus);
 
-        if (r >= 0)
-                r = get_status(ret, ret_status);
-        if (r < 0)
-                manager_done(ret);
-        return r;
+        return r < 0 ? r : prove(event, ret, ret_status);
 }
 
 static int open_name(sd_event *event, const char *address, Manager *ret, char **ret_status)
@@ -79,12 +138,8 @@ static int open_name(sd_event *event, const char *address, Manager *ret, char **
         int r;
 
         ret->destination = CONTROL_BUS_NAME;
-        r = open_bus(event, address, &ret->bus);
-        if (r >= 0)
-                r = get_status(ret, ret_status);
-        if (r < 0)
-                manager_done(ret);
-        return r;
+        r = open_bus(address, &ret->bus);
+        return r < 0 ? r : prove(event, ret, ret_status);
 }
 
 int manager_open(sd_event *event, const Options *options, Manager *ret, char **ret_status,
@@ -135,9 +190,12 @@ int installer_get_state(sd_event *event, const Options *options, LinkState *ret)
 
         if (asprintf(&path, "%s/installer.sock", options_runtime_dir(options)) < 0)
                 return -ENOMEM;
-        if ((r = peer_bus_connect(event, path, "installer", &bus)) < 0 ||
-            (r = sd_bus_set_method_call_timeout(bus, CALL_TIMEOUT_USEC)) < 0 ||
-            (r = sd_bus_call_method(bus, NULL, LINK_PATH, LINK_INTERFACE, "GetState", NULL, &reply, "")) < 0)
+        r = open_peer(event, path, "installer", &bus);
+        if (r >= 0)
+                r = ask_once(bus, NULL, LINK_PATH, LINK_INTERFACE, "GetState", &reply);
+        if (r < 0)
                 return r;
+        if (sd_bus_message_is_method_error(reply, NULL))
+                return -sd_bus_message_get_errno(reply);
         return link_state_read(reply, ret);
 }
