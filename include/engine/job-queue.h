@@ -25,6 +25,7 @@ typedef enum JobVerdict {
         JOB_VERDICT_HOLD, /* ours: job_queue_hold() was, or is, called */
         JOB_VERDICT_SKIP, /* foreign, refused or already done: look at the next one */
         JOB_VERDICT_WAIT, /* for the end of another: look at none before job_queue_let_go(), then at this one again */
+        JOB_VERDICT_LATER, /* cannot be judged now: ask for it again after a while */
 } JobVerdict;
 
 /* None may free the queue. */
@@ -45,6 +46,8 @@ DEFINE_CLEANUP(JobQueue *, job_queue_free);
 void job_queue_hold(JobQueue *queue, const JobKey *key);
 /* Done with it: the list is asked for, and the next candidate described. */
 void job_queue_let_go(JobQueue *queue, uint64_t now_usec);
+/* Another one has to come first: this one stays among the candidates. job_queue_hold() of the other follows. */
+void job_queue_put_back(JobQueue *queue);
 /* Describes the held job once more, for a fresh document (URLs are signed at delivery). */
 void job_queue_describe_held(JobQueue *queue, uint64_t now_usec);
 

@@ -144,18 +144,24 @@ void job_queue_hold(JobQueue *q, const JobKey *key)
         q->held = *key;
 }
 
-void job_queue_let_go(JobQueue *q, uint64_t now_usec)
+void job_queue_put_back(JobQueue *q)
 {
-        skip(q, &q->held);
         q->held = (JobKey){0};
         q->want_held = q->owner_is_busy = false;
         q->want_list = true;
+}
+
+void job_queue_let_go(JobQueue *q, uint64_t now_usec)
+{
+        if (job_key_is_set(&q->held))
+                skip(q, &q->held);
+        job_queue_put_back(q);
         pump(q, now_usec);
 }
 
 void job_queue_describe_held(JobQueue *q, uint64_t now_usec)
 {
-        q->want_held = true;
+        q->want_held = job_key_is_set(&q->held);
         pump(q, now_usec);
 }
 
@@ -251,7 +257,7 @@ static void on_held_described(JobQueue *q, const JobExecution *execution)
                 (void)q->ops->job(execution, q->userdata);
 }
 
-static void on_candidate_described(JobQueue *q, const JobExecution *execution)
+static void on_candidate_described(JobQueue *q, const JobExecution *execution, uint64_t now_usec)
 {
         JobKey listed = q->asked_key, key;
 
@@ -270,7 +276,25 @@ static void on_candidate_described(JobQueue *q, const JobExecution *execution)
         case JOB_VERDICT_WAIT:
                 q->owner_is_busy = true;
                 return;
+        case JOB_VERDICT_LATER:
+                q->not_before_usec = usec_add(now_usec, backoff_next_usec(&q->backoff));
+                return;
         }
+}
+
+static void try_again_later(JobQueue *q, const char *why, uint64_t now_usec)
+{
+        uint64_t wait = backoff_next_usec(&q->backoff);
+        char text[DURATION_TEXT_MAX];
+
+        log_warning("Asked the cloud for %s %s and got no use of it (%s), trying again in %s",
+                    q->asked == ASKED_LIST ? "the pending jobs" : "job", q->asked_key.job_id, why,
+                    duration_format(text, wait));
+        /* What was asked is wanted still: a held job by want_held, a candidate by the list. */
+        q->want_list |= q->asked == ASKED_LIST;
+        q->want_held |= q->asked == ASKED_HELD;
+        q->asked = ASKED_NOTHING;
+        q->not_before_usec = usec_add(now_usec, wait);
 }
 
 void job_queue_on_execution(JobQueue *q, const JobExecution *execution, uint64_t now_usec)
@@ -279,15 +303,17 @@ void job_queue_on_execution(JobQueue *q, const JobExecution *execution, uint64_t
 
         if ((asked != ASKED_HELD && asked != ASKED_CANDIDATE) || strcmp(execution->client_token, q->asked_token) != 0)
                 return;
+        if (execution->present && strcmp(execution->job_id, q->asked_key.job_id) != 0) {
+                try_again_later(q, "another job was described", now_usec);
+                return;
+        }
         q->asked = ASKED_NOTHING;
-        backoff_reset(&q->backoff);
-        if (execution->present && strcmp(execution->job_id, q->asked_key.job_id) != 0)
-                log_warning("The cloud described job %s when asked for %s, ignored", execution->job_id,
-                            q->asked_key.job_id);
-        else if (asked == ASKED_CANDIDATE)
-                on_candidate_described(q, execution);
-        else if (job_key_equal(&q->held, &q->asked_key))
+        if (job_key_equal(&q->held, &q->asked_key)) {
+                backoff_reset(&q->backoff);
                 on_held_described(q, execution);
+        } else if (asked == ASKED_CANDIDATE) {
+                on_candidate_described(q, execution, now_usec);
+        }
         pump(q, now_usec);
 }
 
@@ -322,21 +348,6 @@ void job_queue_on_next(JobQueue *q, const JobExecution *execution, uint64_t now_
         }
         q->want_list = true;
         pump(q, now_usec);
-}
-
-static void try_again_later(JobQueue *q, const char *why, uint64_t now_usec)
-{
-        uint64_t wait = backoff_next_usec(&q->backoff);
-        char text[DURATION_TEXT_MAX];
-
-        log_warning("Asked the cloud for %s %s and got no use of it (%s), trying again in %s",
-                    q->asked == ASKED_LIST ? "the pending jobs" : "job", q->asked_key.job_id, why,
-                    duration_format(text, wait));
-        /* What was asked is wanted still: a held job by want_held, a candidate by the list. */
-        q->want_list |= q->asked == ASKED_LIST;
-        q->want_held |= q->asked == ASKED_HELD;
-        q->asked = ASKED_NOTHING;
-        q->not_before_usec = usec_add(now_usec, wait);
 }
 
 void job_queue_on_rejection(JobQueue *q, const JobRejection *rejection, uint64_t now_usec)
