@@ -39,6 +39,11 @@ typedef struct DownloadOps {
         void (*need_document)(uint64_t now_usec, void *userdata);
         /* Once: every byte of every file was handed to the installer (NULL), or why that cannot be. */
         void (*done)(const Failure *failure, void *userdata);
+        /*
+         * Once, instead of done(): the data pipe broke. The installer's own word on why may follow as an event; if none
+         * does, the update is to be begun again, for only the installer knows how many bytes it has.
+         */
+        void (*pipe_lost)(uint64_t now_usec, void *userdata);
 } DownloadOps;
 
 typedef struct DownloadStats {
@@ -62,6 +67,7 @@ DEFINE_CLEANUP(Download *, download_free);
 void download_resume(Download *download, uint64_t now_usec);
 /* Stops fetching; the pipe stays open and not a byte is lost. */
 void download_suspend(Download *download);
+/* Of the same job: nothing but its URLs may differ from the one before. */
 void download_on_document(Download *download, const JobDocument *document, uint64_t now_usec);
 void download_on_opened(Download *download, uint64_t now_usec);
 void download_on_writable(Download *download, uint64_t now_usec);

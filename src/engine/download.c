@@ -47,8 +47,9 @@ struct Download {
         unsigned n_restarts;
         bool new_bytes; /* since the last failure */
         uint64_t retry_usec;
+        uint64_t subscribe_deadline_usec;
         Backoff backoff;
-        Failure last_failure;
+        Failure last_failure; /* of the current file */
 
         StreamFetch *stream;
         bool subscribed;
@@ -225,6 +226,7 @@ static void file_complete(Download *d, uint64_t now_usec)
         d->n_attempts = d->n_renewals = d->n_restarts = 0;
         d->etag[0] = 0;
         backoff_reset(&d->backoff);
+        d->last_failure = (Failure){0};
         start_file(d, now_usec);
 }
 
@@ -249,15 +251,12 @@ static ssize_t hand_on(Download *d, const uint8_t *data, size_t n_data, uint64_t
         return n;
 }
 
-/*
- * The pipe is gone: the installer has closed it, or is down. Its own word on why follows as an event and decides what
- * becomes of the update.
- */
-static void on_pipe_gone(Download *d)
+/* How many of the bytes in it the installer has read is not known, so nothing goes on from here. */
+static void on_pipe_gone(Download *d, uint64_t now_usec)
 {
         close_pipe(d);
-        d->phase = PHASE_IDLE;
-        d->suspended = true;
+        d->phase = PHASE_OVER;
+        d->ops->pipe_lost(now_usec, d->userdata);
 }
 
 static void on_stream_request(const StreamRequest *request, void *userdata)
@@ -295,9 +294,9 @@ static ssize_t on_stream_deliver(const uint8_t *data, size_t n_data, void *userd
         Download *d = userdata;
         ssize_t n = hand_on(d, data, n_data, d->event_usec);
 
-        /* The stream has fallen silent; it is freed when the next one starts, for it is still on the stack. */
+        /* The stream has fallen silent; it is freed with the download, for it is still on the stack. */
         if (n < 0)
-                on_pipe_gone(d);
+                on_pipe_gone(d, d->event_usec);
         return n;
 }
 
@@ -366,6 +365,7 @@ static void start_plane(Download *d, uint64_t now_usec)
                         return;
                 }
                 d->phase = PHASE_SUBSCRIBING;
+                d->subscribe_deadline_usec = usec_add(now_usec, d->params.stall_usec);
                 stream_filters(d, filters, list);
                 d->world->subscribe(list, 3, d->world_userdata);
                 return;
@@ -419,6 +419,7 @@ void download_suspend(Download *d)
         stop_fetching(d);
         d->subscribed = false; /* a clean session forgets it; if we are still connected, a second one does no harm */
         d->suspended = true;
+        d->blocked_usec = USEC_INFINITY;
         if (d->phase != PHASE_OPENING)
                 d->phase = PHASE_IDLE;
 }
@@ -463,6 +464,7 @@ static void on_failure(Download *d, const Failure *failure, uint64_t wait_usec, 
 {
         const char *next = "trying the other protocol, if there is one";
         bool again = false, from_zero = false, renew = false;
+        uint64_t bytes = *held(d);
 
         stop_fetching(d);
         if (d->new_bytes) {
@@ -476,7 +478,7 @@ static void on_failure(Download *d, const Failure *failure, uint64_t wait_usec, 
 
         /* Only the reasons a plane can fail for are of interest here. */
         if (failure->reason == FAILURE_OBJECT_CHANGED || failure->reason == FAILURE_RANGE_WRONG)
-                from_zero = d->n_restarts<RESTARTS_MAX && * held(d)> 0;
+                from_zero = d->n_restarts < RESTARTS_MAX && (bytes > 0 || d->etag[0]);
         else if (failure->reason == FAILURE_URL_EXPIRED)
                 renew = d->n_renewals++ < RENEWALS_MAX;
         else if (failure->reason == FAILURE_URL_REFUSED)
@@ -568,7 +570,7 @@ int download_on_http_data(Download *d, const uint8_t *data, size_t n_data, uint6
         n = hand_on(d, data + skipped, n_data - skipped, now_usec);
         if (n < 0) {
                 d->http_running = false;
-                on_pipe_gone(d);
+                on_pipe_gone(d, now_usec);
                 return -EPIPE;
         }
         if (skipped + (size_t)n == n_data) {
@@ -624,6 +626,11 @@ void download_on_timer(Download *d, uint64_t now_usec)
         d->event_usec = now_usec;
         if (d->phase == PHASE_WAITING && now_usec >= d->retry_usec) {
                 start_file(d, now_usec);
+        } else if (d->phase == PHASE_SUBSCRIBING && now_usec >= d->subscribe_deadline_usec) {
+                (void)fail(&failure, FAILURE_DOWNLOAD_STALLED, ETIMEDOUT,
+                           "the broker has not answered the subscription to stream '%s' for %s",
+                           d->document->stream_name, duration_format(text, d->params.stall_usec));
+                on_failure(d, &failure, 0, now_usec);
         } else if (d->phase == PHASE_FETCHING && now_usec >= blocked_deadline(d)) {
                 (void)fail(&failure, FAILURE_INSTALLER, ETIMEDOUT, "otad-installer took no byte for %s",
                            duration_format(text, d->params.stall_usec));
@@ -639,6 +646,8 @@ uint64_t download_next_deadline(const Download *d)
 
         if (d->phase == PHASE_WAITING)
                 return d->retry_usec;
+        if (d->phase == PHASE_SUBSCRIBING)
+                return d->subscribe_deadline_usec;
         if (d->phase == PHASE_FETCHING)
                 deadline = blocked_deadline(d);
         if (d->stream)

@@ -372,6 +372,7 @@ void engine_on_device_up(Engine *e, const LinkState *state, uint64_t now)
 
 void engine_on_device_down(Engine *e, const Failure *failure, uint64_t now)
 {
+        e->event_usec = now;
         update_on_device_down(e->update, failure, now);
 }
 

@@ -15,6 +15,8 @@ enum {
         SAVE_RETRY_USEC = 10 * 1000 * 1000,
         OUT_OF_TURN_RETRY_USEC = 2 * 1000 * 1000,
         OUT_OF_TURN_MAX = 30,
+        PIPE_RETRY_USEC = 1 * 1000 * 1000, /* time for the installer to say why it closed the data pipe */
+        PIPES_MAX = 5,                     /* broken ones in a row, without a byte more on the targets */
 };
 
 typedef enum Goodbye { GOODBYE_NOT_SAID, GOODBYE_ASKED, GOODBYE_SAID } Goodbye;
@@ -46,6 +48,8 @@ struct Update {
         InstallCall call; /* under way */
         bool begun;       /* Begin() answered on this connection to the installer */
         LinkOffsets offsets;
+        uint64_t resumed_bytes; /* of all files, at the last Begin() */
+        unsigned n_pipes_lost;
         Download *download;
         bool downloaded;
         bool self_tested;
@@ -133,10 +137,10 @@ static void report(Update *u, uint64_t now_usec)
 
         if (u->gone || u->concluded || !job_key_is_set(&u->key))
                 return;
+        u->reported_usec = now_usec;
         update_status(u, &status);
         if (update_report_progress(&status, u->params.download.block_bytes, &message) < 0)
                 return; /* no memory: the next one tells the same and more */
-        u->reported_usec = now_usec;
         u->reported_percent = update_percent(&status);
         outbox_progress(u->outbox, &u->key, &message, now_usec);
 }
@@ -185,7 +189,7 @@ static void come_back(Update *u)
         u->world->come_back(u->world_userdata);
 }
 
-static void forget(Update *u, uint64_t now_usec)
+static void drop_job(Update *u, uint64_t now_usec)
 {
         u->download = download_free(u->download);
         u->document = job_document_free(u->document);
@@ -194,16 +198,26 @@ static void forget(Update *u, uint64_t now_usec)
         u->confirmed = u->claimed = u->gone = u->concluded = false;
         u->begun = u->downloaded = u->self_tested = u->rebooting = false;
         u->goodbye = GOODBYE_NOT_SAID;
+        u->goodbye_deadline_usec = 0;
         u->failure = (Failure){0};
         u->waiting[0] = 0;
-        u->n_out_of_turn = 0;
+        u->n_out_of_turn = u->n_pipes_lost = 0;
+        u->resumed_bytes = 0;
         u->not_now_call = INSTALL_CALL_NONE;
+        outbox_drop_progress(u->outbox);
+}
+
+static void forget(Update *u, uint64_t now_usec)
+{
+        drop_job(u, now_usec);
         job_queue_let_go(u->queue, now_usec);
 }
 
 static void call(Update *u, InstallCall which)
 {
         assert(u->call == INSTALL_CALL_NONE);
+        if (which != INSTALL_CALL_GET_STATE)
+                set_waiting(u, "");
         u->call = which;
         u->world->call(which, u->world_userdata);
 }
@@ -212,6 +226,7 @@ static void call_roll_back(Update *u)
 {
         assert(u->call == INSTALL_CALL_NONE && failure_is_set(&u->failure));
         u->download = download_free(u->download);
+        set_waiting(u, "");
         u->call = INSTALL_CALL_ROLL_BACK;
         u->world->roll_back(&u->failure, u->world_userdata);
 }
@@ -222,6 +237,8 @@ static void call_begin(Update *u)
         char session[JOB_KEY_TEXT_MAX];
 
         assert(u->call == INSTALL_CALL_NONE && u->document);
+        u->download = download_free(u->download); /* it counts from offsets that are not true any more */
+        u->downloaded = false;
         begin.n_files = u->document->n_files;
         snprintf(begin.session, sizeof(begin.session), "%s", job_key_format(&u->key, session));
         snprintf(begin.job_id, sizeof(begin.job_id), "%s", u->key.job_id);
@@ -237,6 +254,7 @@ static void call_begin(Update *u)
                 if (file->cert_name)
                         snprintf(to->cert, sizeof(to->cert), "%s", update_cert_selector(file->cert_name));
         }
+        set_waiting(u, "");
         u->call = INSTALL_CALL_BEGIN;
         u->world->begin(&begin, u->world_userdata);
 }
@@ -259,7 +277,20 @@ static void on_download_need_document(uint64_t now_usec, void *userdata)
         job_queue_describe_held(u->queue, now_usec);
 }
 
-/* Called from inside the download: what follows is done by the timer, which is due at once. */
+/* This and the next are called from inside the download: what follows is done by the timer. */
+static void on_download_pipe_lost(uint64_t now_usec, void *userdata)
+{
+        Update *u = userdata;
+
+        log_warning("Job %s: otad-installer has closed the data pipe, asking it how many bytes it has",
+                    u->key.job_id);
+        if (++u->n_pipes_lost > PIPES_MAX)
+                (void)fail(&u->failure, FAILURE_INSTALLER, EPIPE,
+                           "otad-installer closed the data pipe %u times and took no byte", u->n_pipes_lost);
+        u->begun = false;
+        u->retry_usec = usec_add(now_usec, PIPE_RETRY_USEC);
+}
+
 static void on_download_done(const Failure *failure, void *userdata)
 {
         Update *u = userdata;
@@ -275,6 +306,7 @@ static const DownloadOps download_ops = {
         .open = on_download_open,
         .need_document = on_download_need_document,
         .done = on_download_done,
+        .pipe_lost = on_download_pipe_lost,
 };
 
 Download *update_download(Update *u)
@@ -367,6 +399,12 @@ static JobStatus failed_status(const Update *u)
         return failure_reason_is_permanent(u->failure.reason) ? JOB_STATUS_REJECTED : JOB_STATUS_FAILED;
 }
 
+/* Confirmed on trial, where the document is of no matter any more, and thrown back from there. */
+static bool cannot_begin(const Update *u)
+{
+        return u->confirmed && !u->document;
+}
+
 static void reconcile_download(Update *u, uint64_t now_usec)
 {
         if (failure_is_set(&u->failure)) {
@@ -376,6 +414,11 @@ static void reconcile_download(Update *u, uint64_t now_usec)
                         download_suspend(u->download);
                 if (u->state != UPDATE_STATE_ACCEPTED)
                         enter(u, UPDATE_STATE_SUSPENDED, now_usec);
+        } else if (!u->begun && cannot_begin(u)) {
+                (void)fail(&u->failure, FAILURE_RECORD_DAMAGED, EBADMSG,
+                           "otad-installer went back to %s, and the job document is not good for that",
+                           update_state_to_string(u->device.state));
+                call_roll_back(u);
         } else if (!u->begun) {
                 call_begin(u);
         } else if (u->downloaded) {
@@ -417,7 +460,11 @@ static void reconcile_idle(Update *u, uint64_t now_usec)
                 forget(u, now_usec);
                 return;
         }
-        if (u->state == UPDATE_STATE_ACTIVATING || u->state == UPDATE_STATE_TESTING)
+        if (u->state == UPDATE_STATE_COMMITTED) {
+                conclude(u, JOB_STATUS_SUCCEEDED, now_usec);
+                return;
+        }
+        if (!failure_is_set(&u->failure) && (u->state >= UPDATE_STATE_ACTIVATING || cannot_begin(u)))
                 (void)fail(&u->failure, FAILURE_RECORD_DAMAGED, EBADMSG,
                            "otad-installer has lost its record of the update while it was %s",
                            update_state_to_string(u->state));
@@ -433,6 +480,28 @@ static void reconcile_idle(Update *u, uint64_t now_usec)
                 call_begin(u);
 }
 
+static bool may_follow(UpdateState ours, UpdateState device)
+{
+        switch (device) {
+        case UPDATE_STATE_IDLE:
+                return true;
+        case UPDATE_STATE_DOWNLOADING:
+        case UPDATE_STATE_VERIFYING:
+                return ours <= UPDATE_STATE_INSTALLED;
+        case UPDATE_STATE_INSTALLED:
+        case UPDATE_STATE_ACTIVATING:
+        case UPDATE_STATE_TESTING:
+        case UPDATE_STATE_COMMITTED:
+        case UPDATE_STATE_ROLLING_BACK:
+        case UPDATE_STATE_ROLLED_BACK:
+        case UPDATE_STATE_ACCEPTED:
+        case UPDATE_STATE_SUSPENDED:
+        case _UPDATE_STATE_MAX:
+                break;
+        }
+        return ours == device || (transitions[ours] & (1u << device));
+}
+
 static void reconcile(Update *u, uint64_t now_usec)
 {
         if (!u->device_known || u->call != INSTALL_CALL_NONE)
@@ -442,6 +511,12 @@ static void reconcile(Update *u, uint64_t now_usec)
         u->retry_usec = USEC_INFINITY;
         if (u->device.state != UPDATE_STATE_ACTIVATING)
                 come_back(u);
+        /* Whatever it is, the installer knows better: from there on as if it had been found at the start. */
+        if (!may_follow(u->state, u->device.state)) {
+                log_warning("Job %s was %s, but otad-installer says %s", u->key.job_id,
+                            update_state_to_string(u->state), update_state_to_string(u->device.state));
+                enter(u, UPDATE_STATE_IDLE, now_usec);
+        }
 
         switch (u->device.state) {
         case UPDATE_STATE_IDLE:
@@ -519,8 +594,11 @@ void update_on_disconnected(Update *u, uint64_t now_usec)
 void update_on_goodbye(Update *u, uint64_t now_usec)
 {
         u->connected = u->confirmed = false;
-        if (u->goodbye == GOODBYE_ASKED)
+        if (u->goodbye == GOODBYE_NOT_SAID)
+                u->world->come_back(u->world_userdata); /* meanwhile there is nothing to reboot for */
+        else
                 u->goodbye = GOODBYE_SAID;
+        u->world->changed(u->world_userdata);
         reconcile(u, now_usec);
 }
 
@@ -593,7 +671,7 @@ static int check_policy(const Update *u, const JobDocument *document, const char
         return 0;
 }
 
-/* The held job, described again: the bytes must be the same, the URLs are fresh. */
+/* The held job, described again: the URLs are fresh. */
 static void take_fresh_document(Update *u, JobDocument *document, uint64_t now_usec)
 {
         JobDocument *old = u->document;
@@ -604,15 +682,24 @@ static void take_fresh_document(Update *u, JobDocument *document, uint64_t now_u
         job_document_free(old);
 }
 
-static bool is_same_image(const JobDocument *a, const JobDocument *b)
+static bool is_same_text(const char *a, const char *b)
 {
-        if (a->n_files != b->n_files)
+        return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* But for the URLs. */
+static bool is_same_document(const JobDocument *a, const JobDocument *b)
+{
+        if (a->n_files != b->n_files || !is_same_text(a->stream_name, b->stream_name))
                 return false;
-        for (size_t i = 0; i < a->n_files; i++)
-                if (a->files[i].size_bytes != b->files[i].size_bytes ||
-                    a->files[i].n_signature != b->files[i].n_signature ||
-                    memcmp(a->files[i].signature, b->files[i].signature, a->files[i].n_signature) != 0)
+        for (size_t i = 0; i < a->n_files; i++) {
+                const JobFile *x = &a->files[i], *y = &b->files[i];
+
+                if (x->size_bytes != y->size_bytes || x->file_id != y->file_id || !is_same_text(x->path, y->path) ||
+                    !is_same_text(x->cert_name, y->cert_name) || x->algorithm != y->algorithm ||
+                    x->n_signature != y->n_signature || memcmp(x->signature, y->signature, x->n_signature) != 0)
                         return false;
+        }
         return true;
 }
 
@@ -620,9 +707,15 @@ static JobVerdict on_held_job(Update *u, const JobExecution *execution, JobDocum
 {
         u->confirmed = true;
         u->claimed |= execution->status == JOB_STATUS_IN_PROGRESS;
-        if (u->document && !is_same_image(u->document, document))
-                (void)fail(&u->failure, FAILURE_DOCUMENT_INVALID, EINVAL,
+        if (u->document && !is_same_document(u->document, document)) {
+                Failure failure;
+
+                job_document_free(document);
+                (void)fail(&failure, FAILURE_DOCUMENT_INVALID, EINVAL,
                            "the job document changed while it was carried out");
+                end_with(u, &failure, now_usec);
+                return JOB_VERDICT_HOLD;
+        }
         take_fresh_document(u, document, now_usec);
         if (!u->claimed)
                 report(u, now_usec);
@@ -671,11 +764,17 @@ JobVerdict update_on_job(Update *u, const JobExecution *execution, uint64_t now_
         if (document)
                 r = check_policy(u, document, targets, &failure);
         if (r == -ENOMEM) {
-                log_error("No memory to read job %s: it is looked at again with the next list", key.job_id);
-                return JOB_VERDICT_SKIP;
+                log_error("No memory to read job %s, looking at it again later", key.job_id);
+                return JOB_VERDICT_LATER;
         }
         if (r < 0 && !job_key_equal(&key, &u->key))
                 return refuse(u, &key, &failure, now_usec);
+        /* What runs on trial is not undone because the config it brought would not take the same job again. */
+        if (r < 0 && u->device_known && u->device.state >= UPDATE_STATE_ACTIVATING) {
+                u->confirmed = true;
+                reconcile(u, now_usec);
+                return JOB_VERDICT_HOLD;
+        }
         if (r < 0) {
                 u->confirmed = true;
                 end_with(u, &failure, now_usec);
@@ -696,6 +795,11 @@ void update_on_accepted(Update *u, const JobKey *key, JobStatus status, uint64_t
                 return;
         if (status == JOB_STATUS_IN_PROGRESS)
                 u->claimed = true;
+        if (job_status_is_terminal(status) && !u->concluded) {
+                u->concluded =
+                        true; /* heard in the cloud, so that it is of no matter whether the disk could hold it */
+                u->retry_usec = USEC_INFINITY;
+        }
         if (u->goodbye_deadline_usec > 0)
                 u->retry_usec = USEC_INFINITY; /* was a wait for just this answer */
         reconcile(u, now_usec);
@@ -728,8 +832,8 @@ static void adopt(Update *u, uint64_t now_usec)
                 return;
         if (job_key_is_set(&u->key)) {
                 log_notice("Job %s waits: otad-installer is still busy with %s", u->key.job_id, u->device.session);
-                u->device.session[0] = 0;
-                forget(u, now_usec);
+                job_queue_put_back(u->queue);
+                drop_job(u, now_usec);
         }
         if (job_key_parse(u->device.session, &key) < 0) {
                 log_error("otad-installer holds a session '%s' that is no job: it is rolled back", u->device.session);
@@ -749,6 +853,7 @@ void update_on_device_up(Update *u, const LinkState *state, uint64_t now_usec)
         u->device = *state;
         u->device_known = true;
         u->call = INSTALL_CALL_NONE;
+        u->download = download_free(u->download);
         u->begun = u->downloaded = u->self_tested = false;
         adopt(u, now_usec);
         u->world->changed(u->world_userdata);
@@ -769,7 +874,11 @@ void update_on_device_state(Update *u, const LinkState *state, uint64_t now_usec
 {
         if (!u->device_known)
                 return;
+        /* A wait was for something in the state before. */
+        if (state->state != u->device.state)
+                u->retry_usec = USEC_INFINITY;
         u->device = *state;
+        adopt(u, now_usec);
         u->world->changed(u->world_userdata);
         reconcile(u, now_usec);
 }
@@ -802,6 +911,8 @@ static void on_out_of_turn(Update *u, const Failure *why, uint64_t now_usec)
 
 static void on_call_failed(Update *u, InstallCall which, const LinkError *error, uint64_t now_usec)
 {
+        if (which == INSTALL_CALL_WRITE)
+                u->begun = false; /* the offset was not right, or not now: Begin() tells what is */
         switch (error->kind) {
         case LINK_ERROR_NOT_NOW:
                 on_not_now(u, which, &error->failure, now_usec);
@@ -811,8 +922,11 @@ static void on_call_failed(Update *u, InstallCall which, const LinkError *error,
                 on_out_of_turn(u, &error->failure, now_usec);
                 break;
         case LINK_ERROR_FAILED:
-                if (which == INSTALL_CALL_ROLL_BACK || which == INSTALL_CALL_RELEASE) {
-                        log_error("otad-installer could not end the update, trying again: %s", error->failure.detail);
+                if (which == INSTALL_CALL_ROLL_BACK || which == INSTALL_CALL_RELEASE ||
+                    which == INSTALL_CALL_GET_STATE) {
+                        log_error("otad-installer could not %s, trying again: %s",
+                                  which == INSTALL_CALL_GET_STATE ? "tell its state" : "end the update",
+                                  error->failure.detail);
                         u->retry_usec = usec_add(now_usec, OUT_OF_TURN_RETRY_USEC);
                         break;
                 }
@@ -828,12 +942,19 @@ static void on_call_failed(Update *u, InstallCall which, const LinkError *error,
 
 static void on_call_went_well(Update *u, InstallCall which, const LinkOffsets *offsets, uint64_t now_usec)
 {
+        uint64_t bytes = 0;
+
         u->n_out_of_turn = 0;
         u->not_now_call = INSTALL_CALL_NONE;
         switch (which) {
         case INSTALL_CALL_BEGIN:
                 u->begun = true;
                 u->offsets = *offsets;
+                for (size_t i = 0; i < offsets->n_files; i++)
+                        bytes += offsets->resume_bytes[i];
+                if (bytes > u->resumed_bytes)
+                        u->n_pipes_lost = 0;
+                u->resumed_bytes = bytes;
                 return;
         case INSTALL_CALL_WRITE:
                 if (u->download)
@@ -866,13 +987,14 @@ void update_on_call_done(Update *u, InstallCall which, const LinkError *error, c
         u->call = INSTALL_CALL_NONE;
         if (error)
                 on_call_failed(u, which, error, now_usec);
-        else if (which == INSTALL_CALL_GET_STATE)
-                u->device = *state;
-        else
+        else if (which != INSTALL_CALL_GET_STATE)
                 on_call_went_well(u, which, offsets, now_usec);
-
         if (!u->device_known)
                 return;
+        if (!error && which == INSTALL_CALL_GET_STATE) {
+                u->device = *state;
+                adopt(u, now_usec);
+        }
         /* Where that leaves the device is the installer's to say. */
         if (which != INSTALL_CALL_GET_STATE && !(which == INSTALL_CALL_WRITE && !error) &&
             u->call == INSTALL_CALL_NONE)
@@ -925,6 +1047,11 @@ static bool reports_progress(const Update *u)
                u->state != UPDATE_STATE_SUSPENDED && job_key_is_set(&u->key);
 }
 
+static uint64_t heartbeat_usec(const Update *u)
+{
+        return MAX2(u->params.heartbeat_usec, u->params.progress_usec);
+}
+
 void update_on_progress(Update *u, uint64_t now_usec)
 {
         uint64_t since = usec_sub(now_usec, u->reported_usec);
@@ -937,8 +1064,7 @@ void update_on_progress(Update *u, uint64_t now_usec)
         if (!reports_progress(u) || since < u->params.progress_usec)
                 return;
         update_status(u, &status);
-        if (since >= u->params.heartbeat_usec ||
-            update_percent(&status) >= u->reported_percent + u->params.progress_percent)
+        if (since >= heartbeat_usec(u) || update_percent(&status) >= u->reported_percent + u->params.progress_percent)
                 report(u, now_usec);
 }
 
@@ -958,7 +1084,7 @@ uint64_t update_next_deadline(const Update *u)
         if (u->download)
                 deadline = MIN2(deadline, download_next_deadline(u->download));
         if (reports_progress(u))
-                deadline = MIN2(deadline, usec_add(u->reported_usec, u->params.heartbeat_usec));
+                deadline = MIN2(deadline, usec_add(u->reported_usec, heartbeat_usec(u)));
         return deadline;
 }
 
