@@ -133,7 +133,6 @@ static void show(Control *c, const EngineStatus *status)
         c->shown = shown;
 }
 
-/* A failed sample of a running download leaves the speed as it was; so nothing here can fail. */
 static void observe(Control *c, EngineStatus *ret)
 {
         EngineStatus status = {0};
