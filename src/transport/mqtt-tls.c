@@ -30,14 +30,14 @@ static int on_verify(int ok, X509_STORE_CTX *store)
         char subject[128] = "no certificate";
 
         if (ok)
-                return ok;
+                return 1;
         if (cert)
                 X509_NAME_oneline(X509_get_subject_name(cert), subject, sizeof(subject));
         (void)snprintf(report->verify_problem, sizeof(report->verify_problem),
                        "certificate verify failed: %s (certificate %d: %s)",
                        X509_verify_cert_error_string(X509_STORE_CTX_get_error(store)),
                        X509_STORE_CTX_get_error_depth(store), subject);
-        return ok;
+        return 0;
 }
 
 /*

@@ -32,7 +32,7 @@ def packets(connection):
                     break
             if len(buffer) < at + length:
                 break
-            yield buffer[0] >> 4, buffer[at:at + length]
+            yield buffer[0] >> 4, buffer[0] >> 1 & 3, buffer[at:at + length]
             buffer = buffer[at + length:]
 
 
@@ -82,10 +82,12 @@ def on_subscribe(connection, body):
     return True
 
 
-def on_publish(connection, body):
+def on_publish(connection, qos, body):
     length = int.from_bytes(body[:2], "big")
     identifier = body[2 + length:4 + length]
-    if MODE == "refuse-publish":
+    if MODE == "slow" and qos == 1:
+        connection.sendall(bytes([0x40, 2]) + identifier)
+    elif MODE == "refuse-publish":
         connection.sendall(bytes([0x40, 4]) + identifier + bytes([0x97, 0]))
 
 
@@ -93,18 +95,20 @@ def serve(connection):
     try:
         connection.do_handshake()
         print(f"sni={connection.name} alpn={connection.selected_alpn_protocol()}", flush=True)
-        for kind, body in packets(connection):
+        for kind, qos, body in packets(connection):
             print(f"packet {kind}", flush=True)
             if kind == 1:
                 on_connect(connection)
             elif kind == 3:
-                on_publish(connection, body)
+                on_publish(connection, qos, body)
             elif kind == 8 and not on_subscribe(connection, body):
                 break
             elif kind == 12 and MODE == "keep-alive":
                 connection.sendall(bytes([0xD0, 0]))
             elif kind == 14:
                 break
+            if MODE == "slow" and kind == 1:
+                time.sleep(0.5)
             if MODE == "deaf" and kind == 1:
                 time.sleep(60)  # reads no more
     except OSError:

@@ -210,7 +210,7 @@ static int on_dns_query(sd_event_source *source _unused_, int fd, uint32_t reven
         bool is_a;
 
         dns->n_queries++;
-        if (n < 17 || memmem(packet, (size_t)n, "silent", 6))
+        if (n < 17 || dns->n_queries <= dns->n_deaf || memmem(packet, (size_t)n, "silent", 6))
                 return 0;
         n_question = question_length(packet + 12, (size_t)n - 12);
         assert_true(n_question > 0);
@@ -220,9 +220,8 @@ static int on_dns_query(sd_event_source *source _unused_, int fd, uint32_t reven
         packet[3] = memmem(packet, (size_t)n, "nowhere", 7) ? 0x83 : 0x80;
         memset(packet + 6, 0, 6);
         if (is_a && packet[3] == 0x80)
-                for (unsigned i = 0; i < dns->n_answers; i++) {
-                        const uint8_t record[] = {0xc0, 12, 0, 1, 0,   1, 0, 0,
-                                                  0,    1,  0, 4, 127, 0, 0, (uint8_t)(i + 1)};
+                for (unsigned i = dns->n_answers; i > 0; i--) {
+                        const uint8_t record[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 127, 0, 0, (uint8_t)i};
 
                         memcpy(packet + end, record, sizeof(record));
                         end += sizeof(record);

@@ -25,7 +25,9 @@ typedef struct Seen {
         uint64_t pause_every; /* so many bytes; 0: never */
         uint64_t paused_at;
         unsigned n_pauses, n_headers;
-        int answer; /* of on_data, where not 0 */
+        int answer;             /* of on_data, where not 0 */
+        int answer_after_pause; /* the same, once it has been paused */
+        bool free_after_pause, refused;
         uint64_t next;
         bool paused, headers, data, done, wrong_bytes;
         char etag[HTTP_ETAG_MAX];
@@ -57,7 +59,7 @@ static int on_data(HttpFetch *fetch, const uint8_t *data, size_t n_data, void *u
 {
         Seen *seen = userdata;
 
-        assert_true(seen->headers && !seen->done && !seen->paused);
+        assert_true(seen->headers && !seen->done && !seen->paused && !seen->refused);
         seen->data = true;
         if (seen->free_when == FREE_IN_DATA) {
                 seen->fetch = http_fetch_free(fetch);
@@ -67,6 +69,14 @@ static int on_data(HttpFetch *fetch, const uint8_t *data, size_t n_data, void *u
                 seen->other = http_fetch_free(seen->other);
         if (seen->answer != 0)
                 return seen->answer;
+        if (seen->n_pauses > 0 && seen->free_after_pause) {
+                seen->fetch = http_fetch_free(fetch);
+                return 0;
+        }
+        if (seen->n_pauses > 0 && seen->answer_after_pause != 0) {
+                seen->refused = true;
+                return seen->answer_after_pause;
+        }
         /* Each position is refused once, so the same bytes must come again. */
         if (seen->pause_every > 0 && seen->next >= seen->paused_at) {
                 seen->paused_at = seen->next + seen->pause_every;
@@ -556,6 +566,31 @@ static void test_taker_ends_it(void **state _unused_)
         free_world(w);
 }
 
+/* The bytes that come again come from inside another call into curl. */
+static void test_end_after_a_pause(void **state _unused_)
+{
+        World *w = new_world();
+        Seen seen = {.pause_every = SIZE, .answer_after_pause = -EIO};
+
+        set_url(w, "localhost", "/image");
+        start(w, &seen);
+        finish(w, &seen);
+        assert_int_equal(seen.failure.reason, FAILURE_INTERNAL);
+        assert_int_equal(seen.n_pauses, 1);
+
+        seen = (Seen){.pause_every = SIZE, .free_after_pause = true};
+        start(w, &seen);
+        assert_true(harness_run(w->event, &seen.paused, 5 * USEC_PER_SEC));
+        seen.paused = false;
+        http_fetch_resume(seen.fetch);
+        (void)harness_idle(w->event, 50 * USEC_PER_MSEC);
+        assert_null(seen.fetch);
+        assert_false(seen.done);
+        (void)read_connection_number();
+        (void)read_connection_number();
+        free_world(w);
+}
+
 static void test_freeing_inside_callbacks(void **state _unused_)
 {
         static const FreeWhen whens[] = {FREE_IN_HEADERS, FREE_IN_DATA, FREE_IN_DONE};
@@ -686,6 +721,7 @@ int main(void)
                 cmocka_unit_test(test_no_connection),
                 cmocka_unit_test(test_connect_deadline),
                 cmocka_unit_test(test_taker_ends_it),
+                cmocka_unit_test(test_end_after_a_pause),
                 cmocka_unit_test(test_freeing_inside_callbacks),
                 cmocka_unit_test(test_freeing_another_fetch_inside_a_callback),
                 cmocka_unit_test(test_senseless_params),

@@ -140,6 +140,23 @@ static void test_deaf_broker_fills_the_bound(void **state _unused_)
         end(w);
 }
 
+/* More than the socket takes at once, and nothing comes back that would wake us before all is written. */
+static void test_slow_broker_gets_it_all(void **state _unused_)
+{
+        static uint8_t payload[65536];
+        World *w = with_broker("slow");
+
+        w->filter = NULL;
+        start(w);
+        expect_connected(w);
+        for (unsigned n = 0; n < 200; n++)
+                assert_int_equal(mqtt_client_publish(w->client, "there", payload, sizeof(payload), 0), 0);
+        assert_true(mqtt_client_publish(w->client, "there", "end", 3, 1) > 0);
+        assert_true(harness_run(w->event, &w->published, 5 * USEC_PER_SEC));
+        assert_int_equal(w->publish_error, 0);
+        end(w);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -152,6 +169,7 @@ int main(void)
                 cmocka_unit_test(test_no_pingresp),
                 cmocka_unit_test(test_server_keep_alive),
                 cmocka_unit_test(test_deaf_broker_fills_the_bound),
+                cmocka_unit_test(test_slow_broker_gets_it_all),
         };
 
         return cmocka_run_group_tests(tests, set_up, tear_down);
