@@ -31,7 +31,7 @@ static void key_freep(EVP_PKEY **key)
 static bool read_pem(Check *check, const char *subject, const char *path, struct stat *ret_stat, BIO **ret)
 {
         _cleanup_free_ char *text = NULL;
-        size_t n_text;
+        size_t n_text = 0;
         BIO *bio;
         int r;
 

@@ -303,11 +303,12 @@ static int serve(Installer *i)
         PeerBusParams params = {
                 .name = "installer",
                 .mode = 0666, /* who may use it is judged by uid */
-                .listen_fd = TAKE_FD(i->listen_fd),
+                .listen_fd = i->listen_fd,
                 .peer_uid = peer_uid(i->config),
         };
         int r;
 
+        i->listen_fd = -1; /* the listener's from here on */
         if (asprintf(&path, "%s/installer.sock", i->config->paths.runtime) < 0) {
                 path = NULL;
                 close_fd(params.listen_fd);

@@ -377,7 +377,7 @@ int peer_bus_connect(sd_event *event, const char *path, const char *description,
         r = sd_bus_set_fd(bus, fd, fd);
         if (r < 0)
                 return r;
-        TAKE_FD(fd);
+        fd = -1; /* the bus closes it now */
         if ((r = sd_bus_set_trusted(bus, true)) < 0 || (r = sd_bus_negotiate_fds(bus, true)) < 0 ||
             (r = sd_bus_set_description(bus, description)) < 0 || (r = sd_bus_start(bus)) < 0 ||
             (r = sd_bus_attach_event(bus, event, SD_EVENT_PRIORITY_NORMAL)) < 0)

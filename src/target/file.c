@@ -128,19 +128,18 @@ static int file_check(const Target *target, Failure *reterr)
 /* The image of before, or a new one where there is none that is ours alone. */
 static int open_new_file(const Target *target, int dir_fd, int *ret, struct stat *ret_st)
 {
-        _cleanup_close_ int fd = -1;
+        _cleanup_close_ int fd = -1, left_fd = -1;
         int r;
 
-        fd = openat(dir_fd, target->new_name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        if (fd >= 0) {
-                if (fstat(fd, ret_st) < 0)
+        left_fd = openat(dir_fd, target->new_name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (left_fd >= 0) {
+                if (fstat(left_fd, ret_st) < 0)
                         return -errno;
                 /* Somebody who may write to the directory could have put another file's link here. */
                 if (S_ISREG(ret_st->st_mode) && ret_st->st_nlink == 1 && ret_st->st_uid == geteuid()) {
-                        *ret = TAKE_FD(fd);
+                        *ret = TAKE_FD(left_fd);
                         return 0;
                 }
-                fd = close_fd(fd);
         }
         r = remove_name(dir_fd, target->new_name);
         if (r < 0)
@@ -183,7 +182,7 @@ static int file_open(const Target *target, const TargetWriterParams *params, Ope
 {
         _cleanup_close_ int dir_fd = -1, fd = -1;
         uint64_t resume;
-        struct stat st;
+        struct stat st = {0};
         int r;
 
         if (params->slot != TARGET_NO_SLOT)
