@@ -19,7 +19,7 @@ DOCS = REPO / "docs"
 
 @dataclass
 class Block:
-    what: str           # "run", "wait" or "file"
+    what: str           # "run", "wait", ...
     text: str           # what follows the colon; ""
     code: str
     line: int
@@ -34,7 +34,7 @@ def pages():
 
 
 def blocks(name):
-    marked = re.compile(r"^<!-- (run|wait|file|sign|aws)(?:: (.*?))? -->\n```\w*\n(.*?)^```$", re.M | re.S)
+    marked = re.compile(r"^<!-- (run|wait|file|sign|aws|config)(?:: (.*?))? -->\n```\w*\n(.*?)^```$", re.M | re.S)
     text = read(name)
     return [Block(m[1], m[2] or "", m[3], text.count("\n", 0, m.start()) + 3) for m in marked.finditer(text)]
 
