@@ -37,6 +37,7 @@ typedef struct PeerBusParams {
         mode_t mode;                /* of the own socket; who may connect is judged by uid in any case */
         int listen_fd;              /* a listening socket from sd_listen_fds(), ours from here on; or -1 */
         uid_t peer_uid;             /* allowed beside 0 and our own; or PEER_BUS_NO_UID */
+        bool any_user;              /* everyone may connect; who may do what is the caller's to judge */
         unsigned max_peers;         /* 0: PEER_BUS_PEERS_MAX */
         uint64_t auth_timeout_usec; /* 0: PEER_BUS_AUTH_TIMEOUT_MSEC */
 } PeerBusParams;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
+#include "agent/control.h"
 #include "base/file-util.h"
 #include "base/log.h"
 #include "base/time-util.h"
@@ -32,6 +33,8 @@ struct Agent {
 
         HttpClient *http;
         HttpFetch *fetch;
+
+        Control *control; /* NULL while it is not there yet, at start and at the end */
 
         LinkClient *link;
         InstallCall call; /* under way */
@@ -516,7 +519,10 @@ static const char *op_find_target(const char *job_path, void *userdata)
 
 static void op_changed(void *userdata)
 {
-        /* after_event() tells systemd. */
+        Agent *a = userdata;
+
+        if (a->control)
+                control_changed(a->control);
 }
 
 static const WorldOps world = {
@@ -536,6 +542,49 @@ static const WorldOps world = {
         .data_close = op_data_close,
         .find_target = op_find_target,
         .changed = op_changed,
+};
+
+/* -- operator --------------------------------------------------------------------------------------------------- */
+
+static void on_control_status(EngineStatus *ret, void *userdata)
+{
+        Agent *a = userdata;
+
+        engine_status(a->engine, ret);
+}
+
+static int on_control_suspend(void *userdata)
+{
+        Agent *a = userdata;
+        int r = engine_suspend(a->engine, now_usec());
+
+        after_event(a);
+        return r;
+}
+
+static int on_control_resume(void *userdata)
+{
+        Agent *a = userdata;
+        int r = engine_resume(a->engine, now_usec());
+
+        after_event(a);
+        return r;
+}
+
+static int on_control_cancel(const char *why, void *userdata)
+{
+        Agent *a = userdata;
+        int r = engine_cancel(a->engine, why, now_usec());
+
+        after_event(a);
+        return r;
+}
+
+static const ControlOps control_ops = {
+        .status = on_control_status,
+        .suspend = on_control_suspend,
+        .resume = on_control_resume,
+        .cancel = on_control_cancel,
 };
 
 static const MqttClientCallbacks mqtt_callbacks = {
@@ -631,6 +680,25 @@ static int start_link(Agent *a)
         return link_client_new(a->event, &params, &link_ops, a, &a->link);
 }
 
+static int start_control(Agent *a)
+{
+        const Config *c = a->config;
+        ControlParams params = {
+                .thing_name = c->thing_name,
+                .runtime_dir = c->paths.runtime,
+                .bus = c->control.bus,
+        };
+        int r;
+
+        r = directory_make(c->paths.runtime, 0755);
+        if (r < 0)
+                return log_error_errno(r, "Cannot make the folder %s for the control socket: %m", c->paths.runtime);
+        r = control_new(a->event, &params, &control_ops, a, &a->control);
+        if (r == -EADDRINUSE)
+                return log_error_errno(r, "Another otad is running: it listens in %s", c->paths.runtime);
+        return r;
+}
+
 static int open_state_folder(Agent *a)
 {
         const char *path = a->config->paths.state;
@@ -649,7 +717,8 @@ Agent *agent_free(Agent *a)
 {
         if (!a)
                 return NULL;
-        /* The engine first: it lets go of downloads by the ops. */
+        a->control = control_free(a->control);
+        /* The engine before what it uses: it lets go of downloads by the ops. */
         engine_free(a->engine);
         http_fetch_free(a->fetch);
         http_client_free(a->http);
@@ -684,6 +753,8 @@ int agent_new(sd_event *event, const Config *config, Agent **ret)
                 r = sd_event_source_set_enabled(a->deferred, SD_EVENT_OFF);
         if (r >= 0)
                 r = start_engine(a);
+        if (r >= 0)
+                r = start_control(a);
         if (r >= 0)
                 r = http_client_new(event, &a->http);
         if (r >= 0)

@@ -519,7 +519,8 @@ static int on_bus_open(sd_bus *bus, void *userdata)
 
 static int listen_on_socket(Control *c, sd_event *event, const char *runtime_dir)
 {
-        PeerBusParams params = {.name = "control", .mode = 0666, .listen_fd = -1, .peer_uid = PEER_BUS_NO_UID};
+        PeerBusParams params = {
+                .name = "control", .mode = 0666, .listen_fd = -1, .peer_uid = PEER_BUS_NO_UID, .any_user = true};
         _cleanup_free_ char *path = NULL;
 
         if (asprintf(&path, "%s/%s", runtime_dir, CONTROL_SOCKET_NAME) < 0)

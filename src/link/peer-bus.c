@@ -35,6 +35,7 @@ struct PeerBus {
         dev_t own_dev;
         ino_t own_ino;
         uid_t peer_uid;
+        bool any_user;
         unsigned max_peers;
         uint64_t auth_timeout_usec;
         sd_event_source *io;
@@ -192,7 +193,7 @@ static int listener_on_io(sd_event_source *source, int fd, uint32_t revents, voi
                 log_warning("A client of the %s socket has no credentials, dropping it", l->name);
                 return 0;
         }
-        if (!peer_bus_uid_is_allowed(cred.uid, geteuid(), l->peer_uid)) {
+        if (!l->any_user && !peer_bus_uid_is_allowed(cred.uid, geteuid(), l->peer_uid)) {
                 log_warning("A client of the %s socket is user %u, who may not use it, dropping it", l->name,
                             (unsigned)cred.uid);
                 return 0;
@@ -305,6 +306,7 @@ int peer_bus_new(sd_event *event, const PeerBusParams *params, PeerBusConnectFn 
         l->event = sd_event_ref(event);
         l->name = params->name;
         l->peer_uid = params->peer_uid;
+        l->any_user = params->any_user;
         l->max_peers = params->max_peers ?: PEER_BUS_PEERS_MAX;
         l->auth_timeout_usec = params->auth_timeout_usec ?: PEER_BUS_AUTH_TIMEOUT_MSEC * USEC_PER_MSEC;
         l->on_connect = on_connect;
