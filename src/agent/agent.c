@@ -126,6 +126,14 @@ static void defer(Agent *a)
 
 /* -- broker ----------------------------------------------------------------------------------------------------- */
 
+static void connect_again(MqttClient *client, void *userdata)
+{
+        int r = mqtt_client_connect(client);
+
+        if (r < 0)
+                log_error_errno(r, "Cannot connect to the broker again: %m");
+}
+
 static void on_mqtt_connected(MqttClient *client, void *userdata)
 {
         Agent *a = userdata;
@@ -136,8 +144,10 @@ static void on_mqtt_connected(MqttClient *client, void *userdata)
         log_info("Connected to the broker %s:%u as '%s'", a->config->broker.endpoint, a->config->broker.port,
                  a->config->thing_name);
         r = mqtt_client_subscribe(client, filters, n_filters, 1, &a->jobs_subscription);
-        if (r < 0)
-                log_error_errno(r, "Cannot subscribe to the job topics, waiting for the next connection: %m");
+        if (r < 0) {
+                log_error_errno(r, "Cannot subscribe to the job topics, connecting again: %m");
+                mqtt_client_disconnect(client, connect_again);
+        }
 }
 
 static void on_mqtt_disconnected(MqttClient *client, const char *reason, uint64_t retry_usec, void *userdata)
@@ -232,10 +242,8 @@ static void op_say_goodbye(void *userdata)
 static void op_come_back(void *userdata)
 {
         Agent *a = userdata;
-        int r = mqtt_client_connect(a->mqtt);
 
-        if (r < 0)
-                log_error_errno(r, "Cannot connect to the broker again: %m");
+        connect_again(a->mqtt, a);
 }
 
 /* -- image store ------------------------------------------------------------------------------------------------ */
