@@ -531,7 +531,7 @@ static void test_pipe_full_for_too_long_by_mqtt(void **state)
                 room.asked = false;
                 happen(&room, &mqtt, "timer"); /* meanwhile blocks are asked for, into the window */
         }
-        assert_string_equal(room.acts.text, "close; unsubscribe s1; failed installer");
+        assert_string_equal(room.acts.text, "unsubscribe s1; close; failed installer");
         assert_true(room.now_usec == full_usec + 60 * USEC_PER_SEC);
         download_free(room.download);
 }
