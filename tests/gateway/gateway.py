@@ -44,6 +44,7 @@ class Gateway:
 
     def __init__(self, folder, cloud, thing="gateway-1", *, build=None, slot_size=1 << 20, files=(), config=None,
                  version="1.0.0", tries=1, bus=False, first="otad-installer"):
+        programs = {name: find_program(name, build) for name in ("otad-installer", "otad")}
         self.folder = Path(folder).absolute()
         self.folder.mkdir(parents=True)
         self.cloud, self.thing = cloud, cloud.add_thing(thing)
@@ -63,8 +64,8 @@ class Gateway:
         self.write_config()
         self._build = build
         options = ["--config", self.config, "--log-level", "debug"]
-        self.programs = {name: Program(name, find_program(name, build), options, self.folder / f"{name}.log")
-                         for name in ("otad-installer", "otad")}
+        self.programs = {name: Program(name, path, options, self.folder / f"{name}.log")
+                         for name, path in programs.items()}
         self._start_machine()
 
     def __enter__(self):
