@@ -74,6 +74,7 @@ def test_cancel_while_downloading(scene):
     assert scene.gateway.otactl("cancel").returncode == 0
     go_on()
     scene.expect_failure(job, "cancelled-locally")
+    wait_status(scene, state="idle")
     assert scene.gateway.otactl("cancel").returncode == 2       # nothing to cancel
 
 
