@@ -217,9 +217,9 @@ static bool choose_plane(Download *d)
         return false;
 }
 
-static void file_complete(Download *d, uint64_t now_usec)
+/* Nothing of one file is of any meaning for the next: neither its pipe nor what failed. */
+static void next_file(Download *d)
 {
-        stop_fetching(d);
         close_pipe(d);
         d->stats.file++;
         memset(d->plane_failed, 0, sizeof(d->plane_failed));
@@ -227,6 +227,11 @@ static void file_complete(Download *d, uint64_t now_usec)
         d->etag[0] = 0;
         backoff_reset(&d->backoff);
         d->last_failure = (Failure){0};
+}
+
+static void file_complete(Download *d, uint64_t now_usec)
+{
+        stop_fetching(d);
         start_file(d, now_usec);
 }
 
@@ -379,7 +384,7 @@ static void start_plane(Download *d, uint64_t now_usec)
 static void start_file(Download *d, uint64_t now_usec)
 {
         while (d->stats.file < d->document->n_files && *held(d) == current(d)->size_bytes)
-                d->stats.file++;
+                next_file(d);
         if (d->stats.file == d->document->n_files) {
                 d->stats.file--;
                 finish(d, NULL);
