@@ -46,6 +46,7 @@ struct LinkClient {
         sd_bus *bus;            /* NULL while waiting to connect */
         sd_event_source *timer; /* connect again, or the deadline of what is awaited */
         bool up;
+        bool broken;           /* a call could not even be sent: the timer drops the connection at once */
         bool said_unreachable; /* the log hears of it once, not at every try */
         uint64_t up_usec;
         uint64_t life_usec; /* last sign of life */
@@ -84,6 +85,8 @@ static uint64_t client_deadline(const LinkClient *c)
 {
         uint64_t deadline = USEC_INFINITY;
 
+        if (c->broken)
+                return 0;
         if (!c->up)
                 return usec_add(c->life_usec, c->connect_timeout_usec);
         for (const LinkCall *call = c->calls; call; call = call->next)
@@ -111,7 +114,7 @@ static void client_drop(LinkClient *c, const char *why)
                             duration_format(text, wait));
         c->said_unreachable = true;
 
-        c->up = false;
+        c->up = c->broken = false;
         c->bus = sd_bus_close_unref(c->bus);
         client_set_timer(c, usec_add(now, wait));
 
@@ -138,7 +141,9 @@ static int client_on_timer(sd_event_source *source, uint64_t usec, void *userdat
                 return 0;
         }
         deadline = client_deadline(c);
-        if (deadline > usec)
+        if (c->broken)
+                client_drop(c, "connection closed");
+        else if (deadline > usec)
                 client_set_timer(c, deadline);
         else
                 client_drop(c, c->up ? "it gives no sign of life" : "it does not answer");
@@ -222,10 +227,14 @@ static int client_call(LinkClient *c, sd_bus_message *m, int r, LinkFinishFn fin
         call->sent_usec = now_usec();
         /* Deadlines are ours: sd-bus would count from the start of the call. */
         r = sd_bus_call_async(c->bus, &call->slot, owned, call_on_reply, call, USEC_INFINITY);
-        if (r < 0) {
+        if (r == -ENOMEM) {
                 free(call);
-                return r == -ENOMEM ? r : -ENOTCONN;
+                return r;
         }
+        /* The installer has just gone, and sd-bus has not told yet. This call is lost like those before it, and like
+         * theirs its answer comes before on_down(): an owner who heard -ENOTCONN from a link that is up would try again
+         * and again, and keep the event loop from ever finding out. */
+        c->broken |= r < 0;
         call->next = c->calls;
         if (c->calls)
                 c->calls->previous = call;

@@ -377,6 +377,32 @@ static void test_server_comes_late_and_goes(void **state)
         link_client_free(client);
 }
 
+/* The server is gone, and the client does not know yet: the owner hears of a lost call, and may not be asked to believe
+ * in a link that is up and of no use. */
+static void test_call_to_a_server_just_gone(void **state)
+{
+        Fixture *f = *state;
+        LinkClient *client;
+        End end;
+
+        start_server(f);
+        client = start_client(f, &end, 0);
+        turn_until(f, &end.n_up, 1);
+        f->server = link_server_free(f->server);
+        assert_true(link_client_is_up(client));
+        assert_int_equal(link_client_commit(client, on_done, &end), 0);
+        assert_int_equal(link_client_verify(client, on_done, &end), 0);
+        assert_int_equal(end.n_done, 0);
+        turn_until(f, &end.n_done, 2);
+        assert_int_equal(end.kind, LINK_ERROR_LOST);
+        assert_int_equal(end.n_down, 1);
+        assert_false(link_client_is_up(client));
+        assert_int_equal(link_client_verify(client, on_done, &end), -ENOTCONN);
+        start_server(f);
+        turn_until(f, &end.n_up, 2);
+        link_client_free(client);
+}
+
 static void test_silence_is_a_hang(void **state)
 {
         Fixture *f = *state;
@@ -411,6 +437,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_calls, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_two_clients, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_server_comes_late_and_goes, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_call_to_a_server_just_gone, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_silence_is_a_hang, set_up, tear_down),
         };
 
