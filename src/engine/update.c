@@ -16,7 +16,7 @@ enum {
         OUT_OF_TURN_RETRY_USEC = 2 * 1000 * 1000,
         OUT_OF_TURN_MAX = 30,
         PIPE_RETRY_USEC = 1 * 1000 * 1000, /* time for the installer to say why it closed the data pipe */
-        PIPES_MAX = 5,                     /* broken ones in a row, without a byte more on the targets */
+        PIPES_MAX = 5,                     /* broken or refused in a row, without a byte more on the targets */
 };
 
 typedef enum Goodbye { GOODBYE_NOT_SAID, GOODBYE_ASKED, GOODBYE_SAID } Goodbye;
@@ -277,6 +277,16 @@ static void on_download_need_document(uint64_t now_usec, void *userdata)
         job_queue_describe_held(u->queue, now_usec);
 }
 
+/* What is in the pipe, and from where it may go on, only Begin() tells. */
+static void give_up_pipe(Update *u)
+{
+        u->begun = false;
+        if (++u->n_pipes_lost > PIPES_MAX)
+                (void)fail(&u->failure, FAILURE_INSTALLER, EPIPE,
+                           "otad-installer refused or closed the data pipe %u times and took no byte",
+                           u->n_pipes_lost);
+}
+
 /* This and the next are called from inside the download: what follows is done by the timer. */
 static void on_download_pipe_lost(uint64_t now_usec, void *userdata)
 {
@@ -284,10 +294,7 @@ static void on_download_pipe_lost(uint64_t now_usec, void *userdata)
 
         log_warning("Job %s: otad-installer has closed the data pipe, asking it how many bytes it has",
                     u->key.job_id);
-        if (++u->n_pipes_lost > PIPES_MAX)
-                (void)fail(&u->failure, FAILURE_INSTALLER, EPIPE,
-                           "otad-installer closed the data pipe %u times and took no byte", u->n_pipes_lost);
-        u->begun = false;
+        give_up_pipe(u);
         u->retry_usec = usec_add(now_usec, PIPE_RETRY_USEC);
 }
 
@@ -912,7 +919,7 @@ static void on_out_of_turn(Update *u, const Failure *why, uint64_t now_usec)
 static void on_call_failed(Update *u, InstallCall which, const LinkError *error, uint64_t now_usec)
 {
         if (which == INSTALL_CALL_WRITE)
-                u->begun = false; /* the offset was not right, or not now: Begin() tells what is */
+                give_up_pipe(u);
         switch (error->kind) {
         case LINK_ERROR_NOT_NOW:
                 on_not_now(u, which, &error->failure, now_usec);
