@@ -376,6 +376,13 @@ TRANSCRIPT(test_some_complete, three_some_complete, {"resume", "open 1@100"}, {"
 
 TRANSCRIPT(test_all_complete, three_all_complete, {"resume", "done"});
 
+/* All bytes came, but not the word that it was all: the next file must not go into the pipe of the last one. */
+TRANSCRIPT(test_suspended_after_the_last_byte, three, {"resume", "open 0@0"}, {"opened", "http 0 of 1000 u0"},
+           {"headers e1", ""}, {"data 1000", ""}, {"suspend", "http-cancel"}, {"resume", "close; open 1@0"},
+           {"opened", "http 0 of 500 u0"}, {"data 500", ""}, {"failed download-failed", ""},
+           {"timer", "close; open 2@0"}, {"opened", "http 0 of 300 u0"}, {"data 300", ""},
+           {"failed url-expired", "need-document"}, {"document", "close; done"});
+
 /* What one file's plane could not do says nothing about the next file. */
 TRANSCRIPT(test_each_file_tries_all_planes, three, {"resume", "open 0@0"}, {"opened", "http 0 of 1000 u0"},
            {"failed stream-refused", "subscribe s1"}, {"granted", "ask"}, {"blocks 4", "close; open 1@0"},
@@ -599,6 +606,7 @@ int main(void)
                 cmocka_unit_test(test_three_files),
                 cmocka_unit_test(test_some_complete),
                 cmocka_unit_test(test_all_complete),
+                cmocka_unit_test(test_suspended_after_the_last_byte),
                 cmocka_unit_test(test_each_file_tries_all_planes),
                 cmocka_unit_test(test_https_then_mqtt),
                 cmocka_unit_test(test_mqtt_then_https),
