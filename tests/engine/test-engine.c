@@ -159,7 +159,8 @@ static void run_disturbed(Disturbance disturb, unsigned n_times)
         for (size_t variant = 0; variant < ELEMENTSOF(variants); variant++) {
                 unsigned n = count_events(variant);
 
-                for (unsigned k = 0; k <= n; k++)
+                /* At each event once; where it happens again and again, at each third. */
+                for (unsigned k = 0; k <= n; k += n_times)
                         for (int broker_first = 0; broker_first < 2; broker_first++) {
                                 World w;
 

@@ -36,14 +36,14 @@ struct SimEvent {
         char *payload;
         size_t n_payload;
         InstallCall call;
-        LinkBegin begin;
+        LinkBegin *begin; /* of BEGIN only: it is large, as is a state */
         Failure failure;
         unsigned file;
         uint64_t offset;
         bool failed;
         LinkError error;
         LinkOffsets offsets;
-        LinkState state;
+        LinkState *state;
 };
 
 /* -- the world's own -------------------------------------------------------------------------------------------- */
@@ -70,6 +70,14 @@ void world_fail(World *w, const char *format, ...)
         fail_msg("%s", text);
 }
 
+static void *copy(const void *data, size_t n)
+{
+        void *to = malloc(n);
+
+        assert_non_null(to);
+        return memcpy(to, data, n);
+}
+
 static SimEvent *push(World *w, SimEventKind kind)
 {
         SimEvent *event = calloc(1, sizeof(*event));
@@ -84,6 +92,8 @@ static SimEvent *push(World *w, SimEventKind kind)
 static SimEvent *event_free(SimEvent *event)
 {
         free(event->payload);
+        free(event->begin);
+        free(event->state);
         free(event);
         return NULL;
 }
@@ -509,7 +519,7 @@ static void op_begin(const LinkBegin *begin, void *userdata)
 {
         assert_true(begin->session[0] && begin->job_id[0] && begin->n_files > 0);
         assert_string_equal(begin->files[0].cert, "signer");
-        push_call(userdata, INSTALL_CALL_BEGIN)->begin = *begin;
+        push_call(userdata, INSTALL_CALL_BEGIN)->begin = copy(begin, sizeof(*begin));
 }
 
 static void op_write(unsigned file, uint64_t offset, void *userdata)
@@ -569,7 +579,7 @@ static void enter(World *w, UpdateState state)
 {
         w->device.state.state = state;
         trace(w, "device: %s", update_state_to_string(state));
-        push(w, SIM_STATE)->state = w->device.state;
+        push(w, SIM_STATE)->state = copy(&w->device.state, sizeof(LinkState));
 }
 
 /* The installer ends the session by itself, as install/session.h describes it. */
@@ -654,7 +664,7 @@ static bool execute(World *w, SimEvent *event, SimEvent *answer)
         case INSTALL_CALL_GET_STATE:
                 return true;
         case INSTALL_CALL_BEGIN:
-                if (!begin(d, &event->begin, &answer->offsets))
+                if (!begin(d, event->begin, &answer->offsets))
                         return false;
                 if (state == UPDATE_STATE_IDLE)
                         enter(w, UPDATE_STATE_DOWNLOADING);
@@ -745,7 +755,7 @@ static void on_call(World *w, SimEvent *event)
                 answer->failed = true;
                 set_error(&answer->error, LINK_ERROR_OUT_OF_TURN, FAILURE_INSTALLER);
         }
-        answer->state = w->device.state;
+        answer->state = copy(&w->device.state, sizeof(LinkState));
         *w->last = answer;
         w->last = &answer->next;
         go_on_alone(w);
@@ -755,7 +765,7 @@ static void on_answer(World *w, const SimEvent *event)
 {
         w->call_under_way = false;
         engine_on_call_done(w->engine, event->call, event->failed ? &event->error : NULL, &event->offsets,
-                            &event->state, w->now_usec);
+                            event->state, w->now_usec);
 }
 
 static void roll_back_ends(World *w)
@@ -967,7 +977,7 @@ static void happen(World *w, SimEvent *event)
                 engine_on_device_up(w->engine, &d->state, w->now_usec);
                 return;
         case SIM_STATE:
-                engine_on_device_state(w->engine, &event->state, w->now_usec);
+                engine_on_device_state(w->engine, event->state, w->now_usec);
                 return;
         case SIM_CALL:
                 on_call(w, event);
