@@ -8,8 +8,8 @@
 
 /*
  * Copies at most n_text bytes of `text` (up to a NUL) into `buffer`, escaping control characters, DEL, C1
- * controls and invalid UTF-8 as \xNN, and a backslash as \\ only where `escape_backslash`. Cuts between
- * characters. Returns `buffer`.
+ * controls, what breaks lines or turns the direction of text (U+2028 to U+202E, U+2066 to U+2069) and invalid
+ * UTF-8 as \xNN, and a backslash as \\ only where `escape_backslash`. Cuts between characters. Returns `buffer`.
  */
 char *text_escape(char *buffer, size_t buffer_size, const char *text, size_t n_text, bool escape_backslash);
 

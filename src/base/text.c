@@ -59,7 +59,13 @@ static bool is_control(const char *text, size_t n)
 {
         const uint8_t *t = (const uint8_t *)text;
 
-        return (n == 1 && (t[0] < 0x20 || t[0] == 0x7f)) || (n == 2 && t[0] == 0xc2 && t[1] < 0xa0);
+        if (n == 1)
+                return t[0] < 0x20 || t[0] == 0x7f;
+        if (n == 2)
+                return t[0] == 0xc2 && t[1] < 0xa0;
+        /* U+2028 to U+202E, U+2066 to U+2069: The Unicode Standard, "Layout Controls". */
+        return n == 3 && t[0] == 0xe2 &&
+               ((t[1] == 0x80 && t[2] >= 0xa8 && t[2] <= 0xae) || (t[1] == 0x81 && t[2] >= 0xa6 && t[2] <= 0xa9));
 }
 
 char *text_escape(char *buffer, size_t buffer_size, const char *text, size_t n_text, bool escape_backslash)
@@ -69,7 +75,7 @@ char *text_escape(char *buffer, size_t buffer_size, const char *text, size_t n_t
         assert(buffer_size > 0);
         n_text = strnlen(text, n_text);
         for (size_t i = 0, n; i < n_text; i += n) {
-                char escaped[4 * 2 + 1] = "";
+                char escaped[4 * 3 + 1] = "";
                 size_t n_escaped = 0;
 
                 n = utf8_char_length(text + i, n_text - i);

@@ -40,6 +40,11 @@ static void test_escape(void **state)
         assert_string_equal(text_escape(buffer, sizeof(buffer), "a\tb\x7f", 100, false), "a\\x09b\\x7f");
         assert_string_equal(text_escape(buffer, sizeof(buffer), "\xc2\x85|\xff|\xc3\xa4", 100, false),
                             "\\xc2\\x85|\\xff|\xc3\xa4");
+        /* U+2028 ends a line, U+202E and U+2067 make text read backwards; their neighbours U+2027, U+206A do nothing. */
+        assert_string_equal(text_escape(buffer, sizeof(buffer), "\xe2\x80\xa8\xe2\x80\xae\xe2\x81\xa7", 100, false),
+                            "\\xe2\\x80\\xa8\\xe2\\x80\\xae\\xe2\\x81\\xa7");
+        assert_string_equal(text_escape(buffer, sizeof(buffer), "\xe2\x80\xa7\xe2\x81\xaa", 100, false),
+                            "\xe2\x80\xa7\xe2\x81\xaa");
         assert_string_equal(text_escape(buffer, sizeof(buffer), "a\\b", 100, true), "a\\\\b");
         assert_string_equal(text_escape(buffer, sizeof(buffer), "a\\b", 100, false), "a\\b");
         assert_string_equal(text_escape(buffer, sizeof(buffer), "abcdef", 3, false), "abc");
