@@ -1,0 +1,53 @@
+"""Fixtures: a device with otad-installer alone, which ends with the test; where it failed, its logs are shown."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from hostile.device import Device     # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption("--build", default=os.environ.get("OTAD_BUILD", "build"),
+                     help="meson's build folder with the programs (default: OTAD_BUILD, or build)")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    setattr(item, f"report_{call.when}", outcome.get_result())
+
+
+@pytest.fixture
+def make_device(tmp_path, request):
+    """make_device(**options of Device): runs already."""
+    devices = []
+
+    def make(**options):
+        device = Device(tmp_path / f"device-{len(devices)}", build=request.config.getoption("--build"), **options)
+        devices.append(device)
+        device.power_on()
+        return device
+    yield make
+    failed = getattr(request.node, "report_call", None) is None or request.node.report_call.failed
+    for device in devices:
+        device.close()
+        if failed:
+            print(device.report(200))
+    if not failed:
+        for device in devices:
+            device.check()
+
+
+@pytest.fixture
+def device(make_device):
+    return make_device()
+
+
+@pytest.fixture
+def wire(device):
+    return device.connect()
