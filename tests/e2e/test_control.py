@@ -95,7 +95,7 @@ def test_what_was_is_told(scene):
     bad = scene.update(make_image("1.0.5"))
     scene.wait(bad, "FAILED")
     scene.wait_idle()
-    last = status(scene)["last"]
+    last = wait_status(scene, state="idle", connected=True)["last"]
     assert (last["job"], last["attempt"], last["status"], last["error"]) == (bad.id, 1, "failed", "version-older")
     assert "version-older" in scene.gateway.otactl("status").stdout
     history = (scene.gateway.folder / "installer-state" / "history").read_text()

@@ -305,7 +305,9 @@ class Gateway:
     def hook_calls(self, stage=None):
         """The hook's calls so far, each a dict: stage, time and the OTAD_ variables."""
         path = self.folder / "hook-calls.jsonl"
-        calls = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        # A line may be on its way just now.
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        calls = [json.loads(line) for line in lines]
         return [c for c in calls if stage in (None, c["stage"])]
 
     def output(self, name="otad"):

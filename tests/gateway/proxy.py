@@ -152,13 +152,17 @@ class Proxy:
             return self._mode != "closed"
 
     def _pump(self, source, sink):
+        """Passes data on till the source has no more; the other direction may go on after that."""
         try:
             while True:
                 data = source.recv(PIECE)
                 if self.delay:
                     time.sleep(self.delay)
-                if not self._pass() or not data:
+                if not self._pass():
                     break
+                if not data:
+                    sink.shutdown(socket.SHUT_WR)
+                    return
                 sink.sendall(data)
         except OSError:
             pass
