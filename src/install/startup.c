@@ -123,8 +123,10 @@ static int judge_boot(InstallSession *s, Failure *reterr)
                 s->record.n_boots = 0;
                 return session_enter_testing(s, reterr);
         }
-        /* Before the boot loader was told anything, a restart is only an interruption. */
-        if (!s->record.primary_asked) {
+        /* Until the boot loader has said that it heard, a restart is only an interruption: it may never have been asked.
+         * If it was, and the new slot did not come up, then it is asked once more, and its answer recorded. */
+        if (!s->record.activated) {
+                s->record.primary_asked = false;
                 (void)snprintf(s->record.boot_id, sizeof(s->record.boot_id), "%s", s->boot_id);
                 s->record.reboot_asked_usec = 0;
                 return session_save(s, reterr);

@@ -51,6 +51,33 @@ static void test_booted_old(void **state)
         assert_undone(d, FAILURE_BOOTED_OLD);
 }
 
+/* (b) The power fails before the boot loader has heard: nothing has been tried, and nothing has failed. */
+static void on_never(InstallOutcome outcome, const Failure *failure, void *userdata)
+{
+        assert_int_not_equal(outcome, INSTALL_OUTCOME_DONE);
+}
+
+static void test_power_cut_before_set_primary(void **state)
+{
+        Device *d = *state;
+
+        device_start(d);
+        device_ask_for(d, "rootfs", NULL);
+        device_install(d);
+        device_write(d, "sleep.set-primary", "30");
+        install_session_activate(d->session, on_never, d);
+        device_turn(d, 300);
+        assert_non_null(strstr(device_read(d, "boot.log"), "set-primary B"));
+        device_remove(d, "sleep.set-primary");
+        device_reboot(d, "A");
+        assert_int_equal(device_state(d), UPDATE_STATE_ACTIVATING);
+        assert_int_equal(device_call(d, install_session_activate), INSTALL_OUTCOME_DONE);
+        assert_string_equal(device_read(d, "primary"), "B");
+        assert_int_equal(device_call(d, install_session_reboot), INSTALL_OUTCOME_DONE);
+        device_reboot(d, "A");
+        assert_undone(d, FAILURE_BOOTED_OLD);
+}
+
 /* (c) */
 static void test_restarted_without_reboot(void **state)
 {
@@ -419,6 +446,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 ON_DEVICE(test_booted_old),
+                ON_DEVICE(test_power_cut_before_set_primary),
                 ON_DEVICE(test_restarted_without_reboot),
                 ON_DEVICE(test_boots_and_is_never_committed),
                 ON_DEVICE(test_tested_in_another_boot),
