@@ -2,7 +2,8 @@
  * resolver: one name look-up on the event loop, without a thread and without blocking.
  *
  * c-ares asks the servers of /etc/resolv.conf (read anew for each look-up, so a changed network is seen)
- * after /etc/hosts. IP literals pass through at once; "localhost" needs no server. Other name services of the
+ * after /etc/hosts. IP literals pass through at once; "localhost" and
+ * what ends in ".localhost" are the loopback addresses. Other name services of the
  * C library (mDNS, LDAP) are not asked. Knows nothing of ports, connections or retries. Source: RFC 6724
  * (order of the addresses), RFC 6761 section 6.3 (localhost).
  */

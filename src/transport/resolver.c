@@ -7,6 +7,7 @@
 #include <netdb.h>
 #include <stdbool.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/epoll.h>
 
 #include "base/log.h"
@@ -221,6 +222,21 @@ static bool resolver_try_literal(Resolver *resolver, const char *name)
         return true;
 }
 
+/* RFC 6761, section 6.3: never asked of a server; nor of /etc/hosts, which a very small system may lack. */
+static bool resolver_try_localhost(Resolver *resolver, const char *name)
+{
+        static const ResolvedAddress loopback[] = {{AF_INET, "127.0.0.1"}, {AF_INET6, "::1"}};
+        static const char suffix[] = ".localhost";
+        size_t n = strlen(name);
+
+        if (strcasecmp(name, "localhost") != 0 &&
+            (n < strlen(suffix) || strcasecmp(name + n - strlen(suffix), suffix) != 0))
+                return false;
+        memcpy(resolver->addresses, loopback, sizeof(loopback));
+        resolver->n_addresses = ELEMENTSOF(loopback);
+        return true;
+}
+
 static int resolver_open_channel(Resolver *resolver, const char *servers)
 {
         struct ares_options options = {
@@ -293,7 +309,7 @@ int resolver_start(sd_event *event, const ResolverParams *params, ResolverDoneFn
         if (r < 0)
                 return r;
 
-        if (resolver_try_literal(resolver, params->name)) {
+        if (resolver_try_literal(resolver, params->name) || resolver_try_localhost(resolver, params->name)) {
                 resolver_finish(resolver, 0, NULL);
         } else {
                 r = resolver_open_channel(resolver, params->servers);

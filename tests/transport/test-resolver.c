@@ -83,14 +83,17 @@ static void test_literals_pass_through(void **state _unused_)
 static void test_localhost_needs_no_server(void **state _unused_)
 {
         sd_event *event = new_loop();
-        Seen seen = look_up(event, "localhost", "127.0.0.1:1", USEC_PER_SEC);
-        bool v4 = false;
+        static const char *const names[] = {"localhost", "LocalHost", "gateway.localhost"};
 
-        assert_int_equal(seen.error, 0);
-        for (size_t i = 0; i < seen.n_addresses; i++)
-                if (strcmp(seen.addresses[i].text, "127.0.0.1") == 0)
-                        v4 = true;
-        assert_true(v4);
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                Seen seen = look_up(event, names[i], "127.0.0.1:1", USEC_PER_SEC);
+
+                assert_int_equal(seen.error, 0);
+                assert_int_equal(seen.n_addresses, 2);
+                assert_string_equal(seen.addresses[0].text, "127.0.0.1");
+                assert_string_equal(seen.addresses[1].text, "::1");
+        }
+        assert_int_equal(look_up(event, "localhost.example", "127.0.0.1:1", USEC_PER_SEC).error, -EHOSTUNREACH);
         sd_event_unref(event);
 }
 
