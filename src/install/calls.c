@@ -5,6 +5,9 @@
 #include "base/time-util.h"
 #include "session-private.h"
 
+/* Calls that wait for the end of one step. otad makes one; whoever makes thousands shall not fill the memory. */
+enum { WAITERS_MAX = 16 };
+
 static const char *verb_to_string(Verb verb)
 {
         static const char *const words[_VERB_MAX] = {
@@ -36,17 +39,23 @@ static void answer_busy(InstallSession *s, InstallDoneFn done, void *userdata)
 
 static bool wait_for(InstallSession *s, Verb verb, InstallDoneFn done, void *userdata)
 {
-        Waiter *w = calloc(1, sizeof(*w)), **last = &s->waiters;
+        Waiter *w = NULL, **last = &s->waiters;
         Failure failure;
+        unsigned n = 0;
 
+        while (*last) {
+                last = &(*last)->next;
+                n++;
+        }
+        if (n < WAITERS_MAX)
+                w = calloc(1, sizeof(*w));
         if (!w) {
-                (void)fail(&failure, FAILURE_RESOURCES, ENOMEM, "out of memory");
+                (void)fail(&failure, FAILURE_RESOURCES, ENOMEM, "%u calls wait for the end of %s already", n,
+                           verb_to_string(verb));
                 done(INSTALL_OUTCOME_BUSY, &failure, userdata);
                 return false;
         }
         *w = (Waiter){.verb = verb, .done = done, .userdata = userdata};
-        while (*last)
-                last = &(*last)->next;
         *last = w;
         return true;
 }
