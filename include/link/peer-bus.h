@@ -3,7 +3,8 @@
  *
  * Used by otad-installer for the link and by otad for its control socket. Who connects is judged by the
  * kernel's word (SO_PEERCRED, unix(7)) before a byte is read: uid 0, our own effective uid, and one more uid.
- * A peer that has not finished the D-Bus authentication by a deadline is dropped, so is one above the limit.
+ * A peer that has not finished the D-Bus authentication by a deadline is dropped, so is one above the limit, one
+ * that does not read what it asked for, and all of them where they send more descriptors than this process can hold.
  * Which methods there are is the caller's: it adds its vtables to each bus it is given.
  */
 #pragma once

@@ -17,6 +17,14 @@
  */
 #define ACCEPT_REST_USEC (1 * USEC_PER_SEC)
 
+enum {
+        /* Messages that wait for a peer that does not read. sd-bus itself would keep hundreds of thousands. */
+        UNREAD_MAX = 256,
+        /* sd-bus takes every descriptor that comes with any part of a message, and keeps it till the message is whole.
+         * One read brings 253 more at most (SCM_MAX_FD, unix(7)), so the usual limit of 1024 is never reached. */
+        DESCRIPTORS_MAX = 512,
+};
+
 typedef struct Peer Peer;
 
 struct Peer {
@@ -40,6 +48,7 @@ struct PeerBus {
         uint64_t auth_timeout_usec;
         sd_event_source *io;
         sd_event_source *rest;
+        sd_event_source *watch;
         PeerBusConnectFn on_connect;
         PeerBusDisconnectFn on_disconnect;
         void *userdata;
@@ -206,6 +215,40 @@ static int listener_on_io(sd_event_source *source, int fd, uint32_t revents, voi
         return 0;
 }
 
+/* The lowest number that is free tells, about, how many descriptors are open. */
+static bool descriptors_are_many(const PeerBus *l)
+{
+        int fd = fcntl(l->fd, F_DUPFD_CLOEXEC, 0);
+
+        if (fd < 0)
+                return false; /* all are taken, but not by peers: they are stopped long before */
+        close_fd(fd);
+        return fd > DESCRIPTORS_MAX;
+}
+
+/* After every turn of the loop, and from outside of any peer's own processing: what sd-bus would let a peer heap up. */
+static int listener_on_turn(sd_event_source *source, void *userdata)
+{
+        PeerBus *l = userdata;
+
+        for (Peer *peer = l->peers, *next; peer; peer = next) {
+                uint64_t n_unread;
+
+                next = peer->next;
+                if (sd_bus_get_n_queued_write(peer->bus, &n_unread) < 0 || n_unread <= UNREAD_MAX)
+                        continue;
+                log_warning("A client of the %s socket does not read its answers, dropping it", l->name);
+                peer_free(peer);
+        }
+        if (l->peers && descriptors_are_many(l)) {
+                log_warning("The clients of the %s socket have filled it with descriptors, dropping them all",
+                            l->name);
+                while (l->peers)
+                        peer_free(l->peers);
+        }
+        return 0;
+}
+
 static int address_fill(const char *path, struct sockaddr_un *ret, socklen_t *ret_length)
 {
         size_t n = strlen(path);
@@ -327,6 +370,10 @@ int peer_bus_new(sd_event *event, const PeerBusParams *params, PeerBusConnectFn 
         if (r < 0)
                 return r;
         (void)sd_event_source_set_description(l->io, "peer-listener");
+        r = sd_event_add_post(event, &l->watch, listener_on_turn, l);
+        if (r < 0)
+                return r;
+        (void)sd_event_source_set_description(l->watch, "peer-watch");
         *ret = TAKE_PTR(l);
         return 0;
 }
@@ -339,6 +386,7 @@ PeerBus *peer_bus_free(PeerBus *l)
                 return NULL;
         while (l->peers)
                 peer_free(l->peers);
+        sd_event_source_disable_unref(l->watch);
         sd_event_source_disable_unref(l->rest);
         sd_event_source_disable_unref(l->io);
         /* Another process may have put its socket there since. */
