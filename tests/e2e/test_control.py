@@ -1,6 +1,7 @@
 """A person at the gateway: what otactl shows and does, while updates come from the cloud."""
 
 import json
+import os
 import subprocess
 import time
 
@@ -124,7 +125,19 @@ def test_on_a_bus(make_scene):
 
 
 def test_check(scene):
-    """Nothing wrong here, so nothing is found; an expired certificate would be."""
+    """Nothing is wrong here, so nothing is found; something is, and it is named."""
+    for name in ("hook", "boot-script"):        # links into the sources, whose permissions are not ours
+        script = scene.gateway.folder / name
+        text = script.read_bytes()
+        script.unlink()
+        script.write_bytes(text)
+        script.chmod(0o755)
     wait_status(scene, connected=True)
     done = scene.gateway.otactl("check")
-    assert done.returncode == 0, done.stdout + done.stderr
+    wrong = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    if os.geteuid() != 0:       # the scripts that root would run are ours
+        wrong = [line for line in wrong if "is run by root" not in line]
+    assert not wrong, done.stdout + done.stderr
+    scene.gateway.slots["B"].unlink()
+    done = scene.gateway.otactl("check")
+    assert done.returncode == 1 and "slot-B" in done.stdout
