@@ -1,12 +1,14 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <systemd/sd-journal.h>
+#include <unistd.h>
 
 #include "base/text.h"
 
@@ -25,8 +27,20 @@ static bool stderr_is_journal(void)
                st.st_dev == device && st.st_ino == inode;
 }
 
+/* Else the next file that is opened, perhaps a slot, would get our lines. */
+static void fill_standard_descriptors(void)
+{
+        int fd;
+
+        do
+                fd = open("/dev/null", O_RDWR);
+        while (fd >= 0 && fd <= STDERR_FILENO);
+        close_fd(fd);
+}
+
 void log_open(const char *name)
 {
+        fill_standard_descriptors();
         program_name = name;
         to_journal = stderr_is_journal();
 }

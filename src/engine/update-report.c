@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "config/version.h"
+#include "base/version.h"
 
 typedef struct Bytes {
         uint64_t held;

@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 #include "base/time-util.h"
-#include "config/version.h"
+#include "base/version.h"
 #include "session-private.h"
 #include "trust/clock.h"
 #include "trust/signature.h"

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "config/version.h"
+#include "base/version.h"
 #include "unit.h"
 
 static int sign(int number)
