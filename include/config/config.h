@@ -120,6 +120,7 @@ typedef struct Config {
                 uint64_t low_speed_bytes; /* per second, over stall_usec */
                 unsigned attempts;
                 uint64_t checkpoint_bytes;
+                uint64_t checkpoint_usec;
         } download;
         struct {
                 bool required;

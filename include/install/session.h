@@ -67,7 +67,8 @@ typedef struct InstallParams {
         uint64_t selftest_timeout_usec;
         unsigned selftest_max_boots;
         uint64_t reboot_timeout_usec;
-        uint64_t checkpoint_bytes;
+        uint64_t checkpoint_bytes; /* what was written is made durable after so much of it, */
+        uint64_t checkpoint_usec;  /* but not more often than this */
 } InstallParams;
 
 typedef struct InstallFileStatus {

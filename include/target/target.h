@@ -126,6 +126,12 @@ DEFINE_CLEANUP(TargetWriter *, target_writer_free);
  * FAILURE_TARGET_IO, FAILURE_NO_SPACE, with the offset. After a failure nothing more is accepted (-EIO).
  */
 _must_use_ int target_writer_write(TargetWriter *writer, const void *data, size_t n_data, Failure *reterr);
+/*
+ * The same without a copy: room for the next bytes, and how many fit (0: failed before, or complete); they are written
+ * when target_writer_filled() says how many are there. The room is void after any other call on the writer.
+ */
+void *target_writer_room(TargetWriter *writer, size_t *ret_bytes);
+_must_use_ int target_writer_filled(TargetWriter *writer, size_t n_bytes, Failure *reterr);
 /* Makes everything written so far durable and, but for a last part block, readable. Failures as for write. */
 _must_use_ int target_writer_flush(TargetWriter *writer, Failure *reterr);
 /*

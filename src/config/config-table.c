@@ -156,8 +156,9 @@ static const ConfigKey root_keys[] = {
         {NUMBER("download.attempts", NUMBER, download.attempts, 1, 1000, "5"),
          .doc = "Tries without a new byte before the download has failed."},
         {NUMBER("download.checkpoint-bytes", BYTES, download.checkpoint_bytes, 1048576, 1073741824, "16777216"),
-         .doc = "At least this often what was written is made durable; so much is fetched again after a power "
-                "cut."},
+         .doc = "What was written is made durable after so much of it; so much is fetched again after a power cut."},
+        {NUMBER("download.checkpoint-msec", MILLISECONDS, download.checkpoint_usec, 0, 60000, "1000"),
+         .doc = "But not more often than this: on a fast link syncing would take longer than fetching again."},
 
         {BOOL("signing.required", signing.required, "true"),
          .doc = "Refuse images without a signature. A signature that is there is always checked."},

@@ -95,6 +95,7 @@ typedef struct FileRun {
 typedef struct Intake {
         int fd; /* read end; -1: closed */
         unsigned file;
+        uint64_t checkpoint_usec; /* when the last one was */
         sd_event_source *io;
         sd_event_source *patience; /* somebody waits for the end of the pipe */
         /* a Write() that waits for the pipe before it */

@@ -67,6 +67,7 @@ int settings_init(Settings *settings, const Config *config)
                 .selftest_max_boots = config->selftest.max_boots,
                 .reboot_timeout_usec = config->reboot.timeout_usec,
                 .checkpoint_bytes = config->download.checkpoint_bytes,
+                .checkpoint_usec = config->download.checkpoint_usec,
         };
         for (size_t i = 0; i < config->signing.algorithms.n && i < ELEMENTSOF(p->algorithms); i++)
                 p->algorithms[p->n_algorithms++] = (SignatureAlgorithm)config->signing.algorithms.values[i];

@@ -10,7 +10,7 @@
 #include "kind.h"
 
 #define CHUNK_BYTES  (UINT64_C(1) << 20)
-#define WINDOW_BYTES (UINT64_C(8) << 20)
+#define WINDOW_BYTES (UINT64_C(4) << 20)
 /* The block below which nothing is read back while bytes of it are still to come; no page is smaller. */
 #define BLOCK_BYTES UINT64_C(4096)
 
@@ -39,12 +39,17 @@ static uint64_t round_up(uint64_t n, uint64_t step)
         return round_down(n + step - 1, step);
 }
 
-/* Hints only: where the cache cannot be dropped, reading back is as good as the kernel allows. */
-static void drop_cache(TargetWriter *w, uint64_t from, uint64_t to)
+static void advise(TargetWriter *w, uint64_t from, uint64_t to, int advice)
 {
         uint64_t first = round_down(from, BLOCK_BYTES);
 
-        (void)posix_fadvise(w->fd, (off_t)first, (off_t)(round_up(to, BLOCK_BYTES) - first), POSIX_FADV_DONTNEED);
+        (void)posix_fadvise(w->fd, (off_t)first, (off_t)(round_up(to, BLOCK_BYTES) - first), advice);
+}
+
+/* Hints only: where the cache cannot be dropped, reading back is as good as the kernel allows. */
+static void drop_cache(TargetWriter *w, uint64_t from, uint64_t to)
+{
+        advise(w, from, to, POSIX_FADV_DONTNEED);
 }
 
 static int fail_io(TargetWriter *w, const char *act, uint64_t offset, int error, Failure *reterr)
@@ -60,9 +65,12 @@ int target_writer_open(const Target *target, const TargetWriterParams *params, T
         OpenedTarget opened = {.fd = -1};
         int r;
 
-        if (params->size_bytes == 0 || params->size_bytes > INT64_MAX - WINDOW_BYTES ||
-            params->resume_bytes > params->size_bytes)
+        if (params->size_bytes == 0 || params->resume_bytes > params->size_bytes)
                 return -EINVAL;
+        /* Offsets are signed: beyond this nothing can be asked about, not even whether it would fit. */
+        if (params->size_bytes > INT64_MAX - WINDOW_BYTES)
+                return fail(reterr, FAILURE_IMAGE_TOO_LARGE, EFBIG, "no target holds %" PRIu64 " bytes",
+                            params->size_bytes);
         w = calloc(1, sizeof(*w));
         if (!w)
                 return -ENOMEM;
@@ -112,11 +120,13 @@ static int settle(TargetWriter *w, uint64_t to, Failure *reterr)
         if (r < 0)
                 return fail_io(w, "writing back", w->settled, r, reterr);
         drop_cache(w, w->settled, to);
+        /* The storage reads it again while we write on, so that the verify cursor need not wait for it. */
+        advise(w, w->settled, to, POSIX_FADV_WILLNEED);
         w->settled = to;
         return 0;
 }
 
-/* Asks for the write-back of each window that is full, and waits for the one before it. */
+/* Asks for the write-back of each window that is full, and waits for the one before the last. */
 static int pace(TargetWriter *w, Failure *reterr)
 {
         for (;;) {
@@ -128,7 +138,7 @@ static int pace(TargetWriter *w, Failure *reterr)
                 /* An error of this shows again where the window is waited for. */
                 (void)sync_file_range(w->fd, (off_t)full, (off_t)(end - full), SYNC_FILE_RANGE_WRITE);
                 w->started = end;
-                r = settle(w, full, reterr);
+                r = settle(w, full - MIN2(full, WINDOW_BYTES), reterr);
                 if (r < 0)
                         return r;
         }
@@ -148,35 +158,52 @@ static int push(TargetWriter *w, Failure *reterr)
         return 0;
 }
 
-int target_writer_write(TargetWriter *w, const void *data, size_t n_data, Failure *reterr)
+/* After a flush in between, a shorter chunk brings the next one back into line. */
+static uint64_t chunk_end(const TargetWriter *w)
 {
-        const uint8_t *bytes = data;
+        return MIN2(round_down(w->pushed, CHUNK_BYTES) + CHUNK_BYTES, w->size);
+}
+
+void *target_writer_room(TargetWriter *w, size_t *ret_bytes)
+{
+        *ret_bytes = w->is_failed ? 0 : (size_t)(chunk_end(w) - w->written);
+        return w->chunk + (w->written - w->pushed);
+}
+
+int target_writer_filled(TargetWriter *w, size_t n_bytes, Failure *reterr)
+{
         int r;
 
         if (w->is_failed)
                 return fail(reterr, FAILURE_TARGET_IO, EIO, "writing %s failed before", w->label);
+        assert(n_bytes <= chunk_end(w) - w->written);
+        w->written += n_bytes;
+        if (w->written < chunk_end(w))
+                return 0;
+        r = push(w, reterr);
+        return r < 0 ? r : pace(w, reterr);
+}
+
+int target_writer_write(TargetWriter *w, const void *data, size_t n_data, Failure *reterr)
+{
+        const uint8_t *bytes = data;
+
         if (n_data > w->size - w->written)
                 return fail(reterr, FAILURE_IMAGE_TOO_LARGE, EFBIG,
                             "more bytes for %s than the %" PRIu64 " that were announced", w->label, w->size);
+        do {
+                size_t n;
+                uint8_t *room = target_writer_room(w, &n);
+                int r;
 
-        while (n_data > 0) {
-                /* After a flush in between, a shorter chunk brings the next one back into line. */
-                uint64_t end = round_down(w->pushed, CHUNK_BYTES) + CHUNK_BYTES;
-                size_t n = (size_t)MIN2((uint64_t)n_data, end - w->written);
-
-                memcpy(w->chunk + (w->written - w->pushed), bytes, n);
-                w->written += n;
+                n = MIN2(n, n_data);
+                memcpy(room, bytes, n);
+                r = target_writer_filled(w, n, reterr);
+                if (r < 0)
+                        return r;
                 bytes += n;
                 n_data -= n;
-                if (w->written < end && w->written < w->size)
-                        continue;
-                r = push(w, reterr);
-                if (r < 0)
-                        return r;
-                r = pace(w, reterr);
-                if (r < 0)
-                        return r;
-        }
+        } while (n_data > 0);
         return 0;
 }
 
@@ -194,6 +221,7 @@ int target_writer_flush(TargetWriter *w, Failure *reterr)
         if (fdatasync(w->fd) < 0)
                 return fail_io(w, "syncing", w->durable, -errno, reterr);
         drop_cache(w, w->settled, w->pushed);
+        advise(w, w->settled, w->pushed, POSIX_FADV_WILLNEED);
         w->started = w->settled = w->durable = w->pushed;
         return 0;
 }

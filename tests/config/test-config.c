@@ -58,6 +58,7 @@ static void test_defaults(void **state)
         assert_int_equal(c->download.low_speed_bytes, 100);
         assert_int_equal(c->download.attempts, 5);
         assert_int_equal(c->download.checkpoint_bytes, 16777216);
+        assert_int_equal(c->download.checkpoint_usec, USEC_PER_SEC);
         assert_true(c->signing.required);
         assert_string_equal(c->signing.trust_store, "/etc/otad/trust");
         assert_int_equal(c->signing.algorithms.n, 2);
@@ -95,7 +96,8 @@ static void test_every_key_is_read(void **state)
                       "jobs: { reject-foreign = TRUE; refresh-sec = 10; step-timeout-min = 10080; progress-sec = 1; "
                       "progress-percent = 100; }; download: { protocols = ( \"mqtt\" ); https-ca = \"/h\"; "
                       "block-bytes = 256; window-bytes = 131072; aws-limits = false; stall-sec = 3600; "
-                      "low-speed-bytes = 1048576; attempts = 1000; checkpoint-bytes = 1073741824; }; "
+                      "low-speed-bytes = 1048576; attempts = 1000; checkpoint-bytes = 1073741824; "
+                      "checkpoint-msec = 60000; }; "
                       "signing: { required = false; trust-store = \"/t\"; "
                       "algorithms = [ \"sha1-rsa\", \"sha1-ecdsa\", \"sha256-rsa\", \"sha256-ecdsa\" ]; dates = "
                       "\"always\"; }; "
@@ -134,6 +136,7 @@ static void test_every_key_is_read(void **state)
         assert_int_equal(c->download.low_speed_bytes, 1048576);
         assert_int_equal(c->download.attempts, 1000);
         assert_int_equal(c->download.checkpoint_bytes, 1073741824);
+        assert_int_equal(c->download.checkpoint_usec, 60 * USEC_PER_SEC);
         assert_false(c->signing.required);
         assert_string_equal(c->signing.trust_store, "/t");
         assert_int_equal(c->signing.algorithms.n, 4);
