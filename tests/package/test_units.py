@@ -34,7 +34,7 @@ def copies(tmp_path):
 def test_systemd_understands_them(copies):
     units = sorted(copies.iterdir())
     assert len(units) == 5
-    done = subprocess.run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=one", *units], capture_output=True,
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *units], capture_output=True,
                           text=True)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
@@ -47,6 +47,7 @@ def test_verify_would_tell(copies):
     assert "PrivateDevises" in done.stderr
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
 def test_users_and_folders(tmp_path):
     """sysusers.d and tmpfiles.d in a tree of our own."""
     (tmp_path / "etc").mkdir()
