@@ -28,7 +28,10 @@ REASONS = {
     "object-changed": "aborted: 0x0000000e",
     "stream-refused": "aborted: 0x0000000e",
     "tls-untrusted": "aborted: 0x0000000e",
+    "target-missing": "0x000000e4: 0x00000000",
+    "target-busy": "0x000000e4: 0x00000000",
     "target-io": "0x000000ee: 0x00000000",
+    "no-space": "0x000000e5: 0x00000000",
     "boot-script": "0x000000e6: 0x00000000",
     "signature-invalid": "0x000000e3: 0x00000000",
     "signature-malformed": "0x000000e3: 0x00000000",
@@ -40,6 +43,7 @@ REASONS = {
     "hook-failed": "0x000000ec: 0x00000000",
     "hook-timeout": "0x000000ec: 0x00000000",
     "hook-not-now": "aborted: 0x00000013",
+    "activation-failed": "0x000000ec: 0x00000000",
     "reboot-failed": "rejected: 0x00000016",
     "booted-old-slot": "rejected: 0x00000011",
     "selftest-failed": "rejected: 0x000000ea",
@@ -48,6 +52,8 @@ REASONS = {
     "version-older": "rejected: 0x0000000f",
     "commit-failed": "0x000000eb: 0x00000000",
     "cancelled-locally": "aborted: 0x00000013",
+    "installer": "0x000000e2: 0x00000000",
+    "resources": "0x000000e1: 0x00000000",
 }
 
 
@@ -133,7 +139,8 @@ class Scene:
                        slot="A", before=None, timeout=25, number=None, next_job=True):
         """The job ended badly with this word, and no harm is done: the old software runs, its bytes are those of
         before, the slot that was written to is bad, and the next good job works. `touched` False: it ended before
-        anything was written; None: whether the other slot is bad by now is of no matter. `before`: digest of the slot that ran, where the factory's is not meant."""
+        anything was written; None: whether the other slot is bad by now is of no matter. `before`: digest of the
+        slot that ran, where the factory's is not meant."""
         execution = self.wait(job, status, timeout, number)
         details = dict(execution.details)
         assert details.pop("error") == error, execution

@@ -1,4 +1,4 @@
-"""Each process ended at each point, kindly and with kill -9, and the power cut: the update goes on as if nothing was."""
+"""Each process ended at each point, kindly and with kill -9, and power cuts: the update goes on as if nothing was."""
 
 import signal
 import time

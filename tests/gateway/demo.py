@@ -1,7 +1,7 @@
 """Shows otad at work: four updates of a simulated gateway, told in plain words, each claim checked before it is made.
 
-Started by scripts/demo. Real are otad, otad-installer, otactl, the broker (mosquitto) and everything between them; played
-are the cloud's services behind the broker (tests/cloud) and the machine: two slots as files, a boot loader, its power.
+Started by scripts/demo. Real are otad, otad-installer, otactl, the broker (mosquitto) and everything between them;
+played are the cloud's services behind the broker (tests/cloud) and the machine: two slots as files, a boot loader, power.
 """
 
 import argparse
@@ -21,7 +21,8 @@ from gateway import Gateway, make_image, read_header         # noqa: E402
 THING = "gateway-1"
 MIB = 1 << 20
 WORDS = {
-    "accepted": "accepted the job", "downloading": "downloads", "suspended": "waits", "verifying": "verifies the signature",
+    "accepted": "accepted the job", "downloading": "downloads", "suspended": "waits",
+    "verifying": "verifies the signature",
     "installed": "verified", "activating": "switches slots and restarts", "testing": "tests the new software",
     "committed": "committed", "rolling-back": "goes back to the old software", "rolled-back": "went back",
 }
@@ -243,8 +244,7 @@ def main():
     parser.add_argument("--build", default="build", help="meson's build folder (default: build)")
     options = parser.parse_args()
     folder, screen = tempfile.mkdtemp(prefix="otad-demo-"), Screen()
-    screen.line("otad updates a simulated gateway from a local stand-in for AWS IoT Core. Everything stays on this machine's "
-                "loopback.")
+    screen.line("otad updates a simulated gateway from a local stand-in for AWS IoT Core. Nothing leaves this machine.")
     try:
         Demo(folder, options.build, screen).run()
     except KeyboardInterrupt:
