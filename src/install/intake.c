@@ -9,7 +9,9 @@
 #include "base/time-util.h"
 #include "session-private.h"
 
-enum { PIPE_BYTES = 1024 * 1024 };
+enum { PIPE_BYTES = 1024 * 1024, READ_BYTES = 256 * 1024, HASH_BYTES = 1024 * 1024 };
+_Static_assert((int)READ_BYTES <= (int)BUFFER_BYTES && (int)HASH_BYTES <= (int)BUFFER_BYTES,
+               "one buffer serves both");
 
 void intake_init(InstallSession *s)
 {
@@ -90,22 +92,34 @@ static void intake_end(InstallSession *s)
                 plan_step_done(s, STEP_DONE, NULL);
 }
 
-static int intake_take(InstallSession *s, size_t n_bytes, Failure *reterr)
+/* At most one checkpoint interval is to be fetched twice after a crash. The pipe, as it was filled once and as it may be
+ * full again, is part of that. */
+static uint64_t pipe_bytes(const InstallSession *s)
+{
+        return MIN2(s->params->checkpoint_bytes / 4, (uint64_t)PIPE_BYTES);
+}
+
+static uint64_t checkpoint_due_bytes(const InstallSession *s)
+{
+        return s->params->checkpoint_bytes - 2 * pipe_bytes(s);
+}
+
+static int intake_take(InstallSession *s, const uint8_t *data, size_t n_data, Failure *reterr)
 {
         Intake *in = &s->intake;
         FileRun *run = &s->runs[in->file];
+        uint64_t left = target_writer_size(run->writer) - target_writer_written(run->writer);
         int r;
 
-        r = target_writer_filled(run->writer, n_bytes, reterr);
+        n_data = MIN2(n_data, left);
+        r = target_writer_write(run->writer, data, n_data, reterr);
         if (r < 0)
                 return r;
         if (target_writer_written(run->writer) - s->record.files[in->file].durable_bytes >=
-                    s->params->checkpoint_bytes &&
-            usec_sub(now_usec(), in->checkpoint_usec) >= s->params->checkpoint_usec) {
+            checkpoint_due_bytes(s)) {
                 r = intake_checkpoint(s, in->file, reterr);
                 if (r < 0)
                         return r;
-                in->checkpoint_usec = now_usec();
         }
         return hashing_start(s, reterr);
 }
@@ -116,13 +130,9 @@ static int intake_on_io(sd_event_source *source, int fd, uint32_t revents, void 
         Intake *in = &s->intake;
         FileRun *run = &s->runs[in->file];
         Failure failure;
-        size_t n_room;
         ssize_t n;
-        void *room;
 
-        /* Never more than is still to come; a failed writer ends the session, and with it the pipe. */
-        room = target_writer_room(run->writer, &n_room);
-        n = read(fd, room, n_room);
+        n = read(fd, s->buffer, READ_BYTES);
         if (n < 0) {
                 if (errno == EAGAIN || errno == EINTR)
                         return 0;
@@ -134,7 +144,7 @@ static int intake_on_io(sd_event_source *source, int fd, uint32_t revents, void 
                 intake_end(s);
                 return 0;
         }
-        if (intake_take(s, (size_t)n, &failure) < 0) {
+        if (intake_take(s, s->buffer, (size_t)n, &failure) < 0) {
                 session_fail(s, &failure);
                 return 0;
         }
@@ -178,7 +188,7 @@ static int intake_open(InstallSession *s, unsigned file, int *ret_fd)
         read_fd = fds[0];
         write_fd = fds[1];
         /* A wish: with less the back-pressure only comes sooner. */
-        (void)fcntl(read_fd, F_SETPIPE_SZ, PIPE_BYTES);
+        (void)fcntl(read_fd, F_SETPIPE_SZ, (int)pipe_bytes(s));
         r = sd_event_add_io(s->event, &in->io, read_fd, EPOLLIN, intake_on_io, s);
         if (r < 0)
                 return r;
@@ -187,7 +197,6 @@ static int intake_open(InstallSession *s, unsigned file, int *ret_fd)
         (void)sd_event_source_set_description(in->io, "install-intake");
         in->fd = TAKE_FD(read_fd);
         in->file = file;
-        in->checkpoint_usec = now_usec();
         *ret_fd = TAKE_FD(write_fd);
         return 0;
 }
@@ -250,7 +259,7 @@ static int hash_some(InstallSession *s, FileRun *run, Failure *reterr)
         ssize_t n;
         int r;
 
-        n = target_writer_read(run->writer, s->buffer, BUFFER_BYTES, run->hashed_bytes, reterr);
+        n = target_writer_read(run->writer, s->buffer, HASH_BYTES, run->hashed_bytes, reterr);
         if (n <= 0)
                 return (int)n;
         r = digest_update(run->digest, s->buffer, (size_t)n);
@@ -292,8 +301,7 @@ int hashing_start(InstallSession *s, Failure *reterr)
         if (!s->hashing) {
                 r = sd_event_add_defer(s->event, &s->hashing, hashing_on_turn, s);
                 if (r >= 0)
-                        /* By turns with the pipe: else a fast network leaves all of it for the end. */
-                        r = sd_event_source_set_priority(s->hashing, SD_EVENT_PRIORITY_NORMAL + 10);
+                        r = sd_event_source_set_priority(s->hashing, SD_EVENT_PRIORITY_NORMAL + 11);
         }
         if (r >= 0)
                 r = sd_event_source_set_enabled(s->hashing, SD_EVENT_ON);
