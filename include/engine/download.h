@@ -84,4 +84,5 @@ int download_on_http_data(Download *download, const uint8_t *data, size_t n_data
 void download_on_http_done(Download *download, const Failure *failure, uint64_t retry_after_usec, uint64_t now_usec);
 void download_on_timer(Download *download, uint64_t now_usec);
 uint64_t download_next_deadline(const Download *download);
-const DownloadStats *download_stats(const Download *download);
+/* As of now, the stream at work included; borrowed until the next call. */
+const DownloadStats *download_stats(Download *download);

@@ -3,7 +3,7 @@
  *
  * What lies on the device is known by otad-installer alone: its state says where the update stands, after a crash of
  * either process or a reboot no less than before. This module compares that state with the job in the cloud, and does
- * the one next thing (reconcile() in update.c). So there is one way on, whether an update was never interrupted or was
+ * the one next thing (src/engine/update-reconcile.c). So there is one way on, whether an update was never interrupted or was
  * found half done at the start.
  *
  * Point of no return: Commit(). Until then a job that is cancelled, timed out, deleted or removed, or that has begun a

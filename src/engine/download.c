@@ -59,7 +59,8 @@ struct Download {
         char etag[ETAG_MAX];
         uint64_t event_usec;   /* when the event came that the stream is working on */
         uint64_t blocked_usec; /* since when the pipe takes nothing; USEC_INFINITY: it does */
-        DownloadStats stats;
+        DownloadStats stats;   /* without the stream at work */
+        DownloadStats shown;
 };
 
 static const char *const plane_words[_DOWNLOAD_PLANE_MAX] = {
@@ -133,22 +134,32 @@ static void stream_filters(Download *d, char filters[static 3][TOPIC_MAX + 1], c
         }
 }
 
+static void add_stream_stats(StreamFetchStats *sum, const StreamFetchStats *stats)
+{
+        sum->n_requests += stats->n_requests;
+        sum->n_blocks += stats->n_blocks;
+        sum->n_lost += stats->n_lost;
+        sum->n_ignored += stats->n_ignored;
+        sum->round_trip_usec = stats->round_trip_usec;
+}
+
+const DownloadStats *download_stats(Download *d)
+{
+        d->shown = d->stats;
+        if (d->stream)
+                add_stream_stats(&d->shown.stream, stream_fetch_stats(d->stream));
+        return &d->shown;
+}
+
 static void stop_fetching(Download *d)
 {
         if (d->http_running)
                 d->world->http_cancel(d->world_userdata);
         d->http_running = d->http_paused = false;
         d->http_skip = 0;
-        if (d->stream) {
-                const StreamFetchStats *stats = stream_fetch_stats(d->stream);
-
-                d->stats.stream.n_requests += stats->n_requests;
-                d->stats.stream.n_blocks += stats->n_blocks;
-                d->stats.stream.n_lost += stats->n_lost;
-                d->stats.stream.n_ignored += stats->n_ignored;
-                d->stats.stream.round_trip_usec = stats->round_trip_usec;
-                d->stream = stream_fetch_free(d->stream);
-        }
+        if (d->stream)
+                add_stream_stats(&d->stats.stream, stream_fetch_stats(d->stream));
+        d->stream = stream_fetch_free(d->stream);
 }
 
 static void unsubscribe(Download *d)
@@ -180,11 +191,6 @@ Download *download_free(Download *d)
         close_pipe(d);
         free(d);
         return NULL;
-}
-
-const DownloadStats *download_stats(const Download *d)
-{
-        return &d->stats;
 }
 
 static void finish(Download *d, const Failure *failure)

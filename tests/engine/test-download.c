@@ -556,10 +556,13 @@ static void test_stats(void **state)
         happen(&room, &resumed, "opened");
         happen(&room, &resumed, "granted");
         happen(&room, &resumed, "blocks 1");
+        stats = download_stats(room.download);
+        assert_int_equal(stats->stream.n_blocks, 1);
         assert_int_equal(stats->held_bytes, 512);
         assert_int_equal(stats->fetched_bytes, 212);
         assert_int_equal(stats->plane, DOWNLOAD_PLANE_MQTT);
         happen(&room, &resumed, "rejected Unauthorized");
+        stats = download_stats(room.download);
         assert_int_equal(stats->plane, DOWNLOAD_PLANE_HTTPS);
         assert_int_equal(stats->n_retries, 1);
         assert_int_equal(stats->stream.n_blocks, 1);
