@@ -9,9 +9,7 @@
 #include "base/time-util.h"
 #include "session-private.h"
 
-enum { PIPE_BYTES = 1024 * 1024, READ_BYTES = 256 * 1024, HASH_BYTES = 1024 * 1024 };
-_Static_assert((int)READ_BYTES <= (int)BUFFER_BYTES && (int)HASH_BYTES <= (int)BUFFER_BYTES,
-               "one buffer serves both");
+enum { PIPE_BYTES = 1024 * 1024 };
 
 void intake_init(InstallSession *s)
 {
@@ -104,22 +102,21 @@ static uint64_t checkpoint_due_bytes(const InstallSession *s)
         return s->params->checkpoint_bytes - 2 * pipe_bytes(s);
 }
 
-static int intake_take(InstallSession *s, const uint8_t *data, size_t n_data, Failure *reterr)
+static int intake_take(InstallSession *s, size_t n_bytes, Failure *reterr)
 {
         Intake *in = &s->intake;
         FileRun *run = &s->runs[in->file];
-        uint64_t left = target_writer_size(run->writer) - target_writer_written(run->writer);
         int r;
 
-        n_data = MIN2(n_data, left);
-        r = target_writer_write(run->writer, data, n_data, reterr);
+        r = target_writer_filled(run->writer, n_bytes, reterr);
         if (r < 0)
                 return r;
-        if (target_writer_written(run->writer) - s->record.files[in->file].durable_bytes >=
-            checkpoint_due_bytes(s)) {
+        if (target_writer_written(run->writer) - s->record.files[in->file].durable_bytes >= checkpoint_due_bytes(s) &&
+            usec_sub(now_usec(), in->checkpoint_usec) >= s->params->checkpoint_usec) {
                 r = intake_checkpoint(s, in->file, reterr);
                 if (r < 0)
                         return r;
+                in->checkpoint_usec = now_usec();
         }
         return hashing_start(s, reterr);
 }
@@ -130,9 +127,13 @@ static int intake_on_io(sd_event_source *source, int fd, uint32_t revents, void 
         Intake *in = &s->intake;
         FileRun *run = &s->runs[in->file];
         Failure failure;
+        size_t n_room;
         ssize_t n;
+        void *room;
 
-        n = read(fd, s->buffer, READ_BYTES);
+        /* Never more than is still to come; a failed writer ends the session, and with it the pipe. */
+        room = target_writer_room(run->writer, &n_room);
+        n = read(fd, room, n_room);
         if (n < 0) {
                 if (errno == EAGAIN || errno == EINTR)
                         return 0;
@@ -144,7 +145,7 @@ static int intake_on_io(sd_event_source *source, int fd, uint32_t revents, void 
                 intake_end(s);
                 return 0;
         }
-        if (intake_take(s, s->buffer, (size_t)n, &failure) < 0) {
+        if (intake_take(s, (size_t)n, &failure) < 0) {
                 session_fail(s, &failure);
                 return 0;
         }
@@ -197,6 +198,7 @@ static int intake_open(InstallSession *s, unsigned file, int *ret_fd)
         (void)sd_event_source_set_description(in->io, "install-intake");
         in->fd = TAKE_FD(read_fd);
         in->file = file;
+        in->checkpoint_usec = now_usec();
         *ret_fd = TAKE_FD(write_fd);
         return 0;
 }
@@ -259,7 +261,7 @@ static int hash_some(InstallSession *s, FileRun *run, Failure *reterr)
         ssize_t n;
         int r;
 
-        n = target_writer_read(run->writer, s->buffer, HASH_BYTES, run->hashed_bytes, reterr);
+        n = target_writer_read(run->writer, s->buffer, BUFFER_BYTES, run->hashed_bytes, reterr);
         if (n <= 0)
                 return (int)n;
         r = digest_update(run->digest, s->buffer, (size_t)n);
@@ -301,7 +303,8 @@ int hashing_start(InstallSession *s, Failure *reterr)
         if (!s->hashing) {
                 r = sd_event_add_defer(s->event, &s->hashing, hashing_on_turn, s);
                 if (r >= 0)
-                        r = sd_event_source_set_priority(s->hashing, SD_EVENT_PRIORITY_NORMAL + 11);
+                        /* By turns with the pipe: else a fast network leaves all of it for the end. */
+                        r = sd_event_source_set_priority(s->hashing, SD_EVENT_PRIORITY_NORMAL + 10);
         }
         if (r >= 0)
                 r = sd_event_source_set_enabled(s->hashing, SD_EVENT_ON);
