@@ -10,7 +10,8 @@
 
 #include "base/cleanup.h"
 
-/* `name` is printed before each line on stderr; it must outlive the program. */
+/* `name` is printed before each line on stderr; it must outlive the program. First of all in main(): standard descriptors
+ * that are closed become /dev/null. */
 void log_open(const char *name);
 void log_set_max_level(int level);           /* LOG_ERR .. LOG_DEBUG; default LOG_INFO */
 int log_level_from_string(const char *word); /* "error" "warning" "notice" "info" "debug"; -EINVAL */

@@ -96,8 +96,10 @@ static int run(const Config *config)
         sigset_t signals;
         int r;
 
-        if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || sigemptyset(&signals) < 0 || sigaddset(&signals, SIGTERM) < 0 ||
-            sigaddset(&signals, SIGINT) < 0 || sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
+        /* SIGXFSZ: a file that may not grow is an error like others. */
+        if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR || sigemptyset(&signals) < 0 ||
+            sigaddset(&signals, SIGTERM) < 0 || sigaddset(&signals, SIGINT) < 0 ||
+            sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
                 return log_error_errno(-errno, "Cannot prepare for signals: %m");
         r = sd_event_default(&event);
         if (r >= 0)

@@ -97,6 +97,7 @@ static int make_event(sd_event **ret)
         if (sigprocmask(SIG_BLOCK, &stop, NULL) < 0)
                 return -errno;
         (void)signal(SIGPIPE, SIG_IGN);
+        (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like others */
         if ((r = sd_event_default(&event)) < 0 || (r = sd_event_add_signal(event, NULL, SIGTERM, NULL, NULL)) < 0 ||
             (r = sd_event_add_signal(event, NULL, SIGINT, NULL, NULL)) < 0 ||
             (r = sd_event_set_watchdog(event, true)) < 0)
