@@ -91,7 +91,10 @@ def test_a_running_otad_shows_it(make_scene, protocol):
     now = status(scene)
     assert now["state"] == "downloading" and now["job"] == {"id": job.id, "attempt": 1}
     assert now["download"]["protocol"] == protocol and now["download"]["total"] == len(image)
-    assert protocol == "mqtt" or now["download"]["stream"] is None
+    if protocol == "mqtt":
+        assert now["download"]["stream"]["blocks"] > 0
+    else:
+        assert now["download"]["stream"] is None
     assert now["targets"][0]["target"] == "rootfs" and now["targets"][0]["slot"] == "B"
     let_go()
     scene.wait(job, "SUCCEEDED")

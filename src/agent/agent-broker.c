@@ -1,0 +1,153 @@
+#include "agent-private.h"
+
+#include "base/log.h"
+#include "base/time-util.h"
+
+enum { UNSENT_BYTES_MAX = 256 * 1024 };
+
+static void connect_again(MqttClient *client, void *userdata)
+{
+        int r = mqtt_client_connect(client);
+
+        if (r < 0)
+                log_error_errno(r, "Cannot connect to the broker again: %m");
+}
+
+static void on_mqtt_connected(MqttClient *client, void *userdata)
+{
+        Agent *a = userdata;
+        size_t n_filters;
+        const char *const *filters = engine_filters(a->engine, &n_filters);
+        int r;
+
+        log_info("Connected to the broker %s:%u as '%s'", a->config->broker.endpoint, a->config->broker.port,
+                 a->config->thing_name);
+        r = mqtt_client_subscribe(client, filters, n_filters, 1, &a->jobs_subscription);
+        if (r < 0) {
+                log_error_errno(r, "Cannot subscribe to the job topics, connecting again: %m");
+                mqtt_client_disconnect(client, connect_again);
+        }
+}
+
+static void on_mqtt_disconnected(MqttClient *client, const char *reason, uint64_t retry_usec, void *userdata)
+{
+        char text[DURATION_TEXT_MAX];
+        Agent *a = userdata;
+
+        log_warning("Not connected to the broker %s:%u: %s; trying again in %s", a->config->broker.endpoint,
+                    a->config->broker.port, reason, duration_format(text, retry_usec));
+        a->jobs_subscription = a->stream_subscription = 0;
+        engine_on_disconnected(a->engine, now_usec());
+        agent_after_event(a);
+}
+
+static void on_mqtt_message(MqttClient *client, const char *topic, const uint8_t *payload, size_t n_payload,
+                            void *userdata)
+{
+        Agent *a = userdata;
+
+        engine_on_message(a->engine, topic, payload, n_payload, now_usec());
+        agent_after_event(a);
+}
+
+static void on_mqtt_subscribed(MqttClient *client, unsigned id, int error, const char *problem, void *userdata)
+{
+        Agent *a = userdata;
+
+        if (error < 0)
+                log_warning("The broker refused a subscription: %s", problem);
+        if (id == a->jobs_subscription) {
+                /* AWS IoT sends the answers of Jobs without a subscription: a refused one need not stop us. */
+                a->jobs_subscription = 0;
+                engine_on_connected(a->engine, now_usec());
+        } else if (id == a->stream_subscription) {
+                a->stream_subscription = 0;
+                engine_on_subscribed(a->engine, error >= 0, now_usec());
+        }
+        agent_after_event(a);
+}
+
+static void on_mqtt_goodbye(MqttClient *client, void *userdata)
+{
+        Agent *a = userdata;
+
+        log_info("Said goodbye to the broker");
+        engine_on_goodbye(a->engine, now_usec());
+        agent_after_event(a);
+}
+
+void agent_op_publish(const char *topic, const void *payload, size_t n_payload, unsigned qos, void *userdata)
+{
+        Agent *a = userdata;
+        int r = mqtt_client_publish(a->mqtt, topic, payload, n_payload, qos);
+
+        if (r < 0)
+                log_debug_errno(r, "Not published to %s, it is repeated when no answer comes: %m", topic);
+}
+
+void agent_op_subscribe(const char *const *filters, size_t n_filters, void *userdata)
+{
+        Agent *a = userdata;
+        int r = mqtt_client_subscribe(a->mqtt, filters, n_filters, 0, &a->stream_subscription);
+
+        /* Without a connection its loss is told anyway, and with the next one the download starts anew. */
+        if (r < 0)
+                log_warning_errno(r, "Cannot subscribe to '%s', waiting for the next connection: %m", filters[0]);
+}
+
+void agent_op_unsubscribe(const char *const *filters, size_t n_filters, void *userdata)
+{
+        Agent *a = userdata;
+        int r = mqtt_client_unsubscribe(a->mqtt, filters, n_filters);
+
+        if (r < 0)
+                log_debug_errno(r, "Not unsubscribed from '%s', the end of the connection will do: %m", filters[0]);
+}
+
+void agent_op_say_goodbye(void *userdata)
+{
+        Agent *a = userdata;
+
+        mqtt_client_disconnect(a->mqtt, on_mqtt_goodbye);
+}
+
+void agent_op_come_back(void *userdata)
+{
+        Agent *a = userdata;
+
+        connect_again(a->mqtt, a);
+}
+
+static const MqttClientCallbacks mqtt_callbacks = {
+        .on_connected = on_mqtt_connected,
+        .on_disconnected = on_mqtt_disconnected,
+        .on_message = on_mqtt_message,
+        .on_subscribed = on_mqtt_subscribed,
+};
+
+int agent_start_broker(Agent *a)
+{
+        const Config *c = a->config;
+        MqttClientParams params = {
+                .client_id = c->thing_name,
+                .host = c->broker.endpoint,
+                .port = c->broker.port,
+                .alpn = c->broker.port == 443 ? "x-amzn-mqtt-ca" : NULL,
+                .ca_file = c->broker.root_ca,
+                .cert_file = c->broker.cert,
+                .key_file = c->broker.key,
+                .version = c->broker.mqtt_version == CONFIG_MQTT_5 ? MQTT_VERSION_5 : MQTT_VERSION_3_1_1,
+                .keep_alive_sec = (unsigned)(c->broker.keep_alive_usec / USEC_PER_SEC),
+                .lookup_timeout_usec = c->broker.connect_timeout_usec,
+                .connect_timeout_usec = c->broker.connect_timeout_usec,
+                .answer_timeout_usec = c->broker.answer_timeout_usec,
+                .backoff_base_usec = c->broker.backoff_base_usec,
+                .backoff_cap_usec = c->broker.backoff_cap_usec,
+                .stable_usec = c->broker.stable_usec,
+                .max_unsent_bytes = UNSENT_BYTES_MAX,
+        };
+        int r;
+
+        r = mqtt_client_new(a->event, &params, &mqtt_callbacks, a, &a->mqtt);
+        return r < 0 ? r : mqtt_client_connect(a->mqtt);
+}

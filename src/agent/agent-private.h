@@ -1,0 +1,74 @@
+/*
+ * agent-private: the inside of otad's Agent, shared by the files that wire its sides to the engine.
+ *
+ *   agent.c            life, timer, operator, what systemd is told
+ *   agent-broker.c     broker: transport/mqtt-client
+ *   agent-store.c      image store: transport/http-client
+ *   agent-installer.c  otad-installer and the data pipe: link/link-client
+ *
+ * The agent_op_* are those of engine/world.h; none answers from inside.
+ */
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "agent/agent.h"
+#include "agent/control.h"
+#include "config/config.h"
+#include "engine/engine.h"
+#include "link/link-client.h"
+#include "transport/http-client.h"
+#include "transport/mqtt-client.h"
+
+struct Agent {
+        sd_event *event;
+        const Config *config;
+        Engine *engine;
+        int state_dir_fd;
+
+        MqttClient *mqtt;
+        unsigned jobs_subscription; /* ids of the SUBSCRIBEs under way; 0: none */
+        unsigned stream_subscription;
+
+        HttpClient *http;
+        HttpFetch *fetch;
+
+        Control *control; /* NULL while it is not there yet, at start and at the end */
+
+        LinkClient *link;
+        InstallCall call; /* under way */
+        int data_fd;
+        sd_event_source *data_source;
+
+        sd_event_source *timer;
+        /* Outcomes of what could not even be started; told from the loop, since an op never answers by itself. */
+        sd_event_source *deferred;
+        Failure deferred_http;
+        bool deferred_call;
+        char status[128];
+};
+
+/* To be called at the end of each event that the engine was told of: sets the timer. */
+void agent_after_event(Agent *agent);
+/* What could not even be started is told to the engine from the loop. */
+void agent_defer(Agent *agent);
+
+void agent_op_publish(const char *topic, const void *payload, size_t n_payload, unsigned qos, void *userdata);
+void agent_op_subscribe(const char *const *filters, size_t n_filters, void *userdata);
+void agent_op_unsubscribe(const char *const *filters, size_t n_filters, void *userdata);
+void agent_op_say_goodbye(void *userdata);
+void agent_op_come_back(void *userdata);
+int agent_start_broker(Agent *a);
+
+void agent_op_http_start(const char *url, uint64_t first_byte, uint64_t total_bytes, const char *etag,
+                         void *userdata);
+void agent_op_http_resume(void *userdata);
+void agent_op_http_cancel(void *userdata);
+
+void agent_op_data_close(void *userdata);
+ssize_t agent_op_data_write(const uint8_t *data, size_t n_data, void *userdata);
+void agent_op_call(InstallCall call, void *userdata);
+void agent_op_begin(const LinkBegin *begin, void *userdata);
+void agent_op_write(unsigned file, uint64_t offset, void *userdata);
+void agent_op_roll_back(const Failure *why, void *userdata);
+int agent_start_link(Agent *a);
