@@ -1,7 +1,7 @@
 """Shows otad at work: four updates of a simulated gateway, told in plain words, each claim checked before it is made.
 
 Started by scripts/demo. Real are otad, otad-installer, otactl, the broker (mosquitto) and everything between them;
-played are the cloud's services behind the broker (tests/cloud) and the machine: two slots as files, a boot loader, power.
+played are the cloud's services behind the broker (tests/cloud) and the machine: two slots as files, boot loader, power.
 """
 
 import argparse
