@@ -82,7 +82,7 @@ def test_every_error_word_has_its_row_and_no_other():
 
 
 def test_every_reason_to_wait_is_explained():
-    code = source("src/engine/update.c")
+    code = "".join(source(f"src/engine/update{part}.c") for part in ("", "-reconcile", "-job", "-device"))
     reasons = set(re.findall(r'set_waiting\(u, "([^"]+)"', code)) | set(re.findall(r'\? "([^"]+)" : ""\)', code))
     reasons |= {r.split(":")[0] for r in re.findall(r'snprintf\(text, sizeof\(text\), "([^"]+)"', code)}
     assert len(reasons) >= 7
