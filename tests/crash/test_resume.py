@@ -1,0 +1,98 @@
+"""Resume to the block: after kill -9 and after a power cut little is fetched twice, and nothing on a target is trusted.
+
+What is fetched twice is counted at both ends: what otad hands over to the target, by the shim, and for streams the
+blocks that the cloud sends. The update is over three checkpoints long, by a link slower than the storage, as links are: with a
+slower storage, what is in the pipe (1 MiB) comes on top.
+"""
+
+import dataclasses
+
+import pytest
+
+from cloud import faults
+
+from .rig import CASES, CHECKPOINT, Crash, Rig
+from .sweep import n_delivered, read_calls, while_downloading
+
+SIZE = 3_500_000
+WINDOW = 256 * 1024         # how much may be under way by a stream: it was not here yet, and is asked for again
+READ = 256 * 1024           # how much is taken from the pipe before the next look whether a checkpoint is due
+BYTES_PER_SECOND = 4_000_000
+
+each_case = pytest.mark.parametrize("case", ["ab-mqtt", "ab-https", "file-mqtt", "file-https"])
+each_end = pytest.mark.parametrize("program, how, end", [
+    ("otad", "process", ""), ("otad-installer", "process", ""), ("otad-installer", "machine", ""),
+    ("otad-installer", "power", "lost"), ("otad-installer", "power", "torn-512"), ("otad", "power", "lost")])
+
+
+class Seen:
+    n_sent = 0      # bytes of blocks that the cloud has sent
+
+
+def make_rig(name, crash, build, shim, seen=None, **options):
+    seen = seen or Seen()
+
+    def prepare(cloud, gateway):
+        cloud.faults.on("http.reply", faults.slow(BYTES_PER_SECOND))
+
+        def count(event):
+            seen.n_sent += len(event.data)
+        cloud.faults.on("stream.block", count)
+    case = dataclasses.replace(CASES[name], size=SIZE)
+    return Rig(case, crash, build, shim=shim, prepare=prepare,
+               settings={"download": {"window-bytes": WINDOW, "block-bytes": 65536}}, **options)
+
+
+@pytest.fixture(scope="module")
+def calls(build, shim):
+    """The calls of an undisturbed download of each kind."""
+    found = {}
+
+    def get(name):
+        if name not in found:
+            outcome = make_rig(name, None, build, shim).run()
+            assert not outcome.problems, outcome.report
+            assert n_delivered(outcome.log) == SIZE
+            found[name] = while_downloading(read_calls(outcome.log))
+        return found[name]
+    return get
+
+
+def points(calls, program, how, end):
+    """Three points of the download: early, in the middle of it, and just before a checkpoint is safe."""
+    mine = [c for c in calls if c.program == program]
+    syncs = [c for c in mine if c.name == "fdatasync"]
+    chosen = [mine[len(mine) // 5], syncs[-1] if syncs else mine[len(mine) // 2], mine[len(mine) * 4 // 5]]
+    return [Crash(program, 1, c.number, how=how, end=end or "kept") for c in chosen]
+
+
+@each_end
+@each_case
+def test_at_most_a_checkpoint_is_fetched_twice(build, shim, calls, case, program, how, end):
+    for crash in points(calls(case), program, how, end):
+        seen = Seen()
+        outcome = make_rig(case, crash, build, shim, seen).run()
+        assert not outcome.problems, f"{crash}: {outcome.problems}\n{outcome.report}"
+        assert outcome.reached and outcome.status == "SUCCEEDED"
+        twice = n_delivered(outcome.log) - SIZE
+        assert 0 <= twice <= CHECKPOINT, f"{crash}: {twice} bytes were handed over twice"
+        if "mqtt" in case:
+            twice = seen.n_sent - SIZE
+            assert 0 <= twice <= CHECKPOINT + WINDOW, f"{crash}: {twice} bytes were sent by the cloud twice"
+
+
+@each_case
+@pytest.mark.parametrize("program, how, end", [("otad-installer", "process", ""), ("otad-installer", "machine", ""),
+                                               ("otad-installer", "power", "lost"), ("otad", "both", "")])
+def test_a_byte_that_changed_meanwhile_is_found(build, shim, calls, case, program, how, end):
+    """One bit of what was safe on the target long ago."""
+    def wreck(gateway):
+        path = gateway.slots["B"] if gateway.slots else gateway.folder / "root" / ".app.otad-new"
+        with open(path, "r+b") as target:
+            target.seek(100_000)
+            byte = target.read(1)
+            target.seek(100_000)
+            target.write(bytes([byte[0] ^ 1]))
+    crash = points(calls(case), program, how, end)[2]
+    outcome = make_rig(case, crash, build, shim, wreck=wreck, true_error="signature-invalid").run()
+    assert outcome.reached and not outcome.problems, f"{crash}: {outcome.problems}\n{outcome.report}"
