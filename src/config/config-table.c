@@ -127,8 +127,7 @@ static const ConfigKey root_keys[] = {
          .doc = "The MQTT version spoken. 5 tells why a broker closes a connection."},
 
         {BOOL("jobs.reject-foreign", jobs.reject_foreign, "false"),
-         .doc = "Reject jobs that are not OTA updates. Else they are left for another agent, and hold up the "
-                "queue until it deals with them."},
+         .doc = "Reject jobs that are not OTA updates. Else they are left for another agent."},
         {NUMBER("jobs.refresh-sec", SECONDS, jobs.refresh_usec, 10, 86400, "3600"),
          .doc = "How often to ask for the next job though no notification came."},
         {NUMBER("jobs.step-timeout-min", NUMBER, jobs.step_timeout_min, 1, 10080, "60"),
