@@ -69,6 +69,11 @@ bool peer_bus_uid_is_allowed(uid_t peer, uid_t own, uid_t configured);
  * (backlog full), other errno.
  */
 _must_use_ int peer_bus_connect(sd_event *event, const char *path, const char *description, sd_bus **ret);
+/*
+ * Calls `fn` when the loop ends, before sd-bus does what it does then to every bus that is attached: wait till all is
+ * sent, for as long as the peer likes. `fn` detaches what must not be waited for.
+ */
+_must_use_ int peer_bus_add_exit(sd_event *event, sd_event_handler_t fn, void *userdata, sd_event_source **ret);
 /* Calls `fn` once when the peer is gone, however that comes about, but for our own sd_bus_close(). Owned by
  * the bus. */
 _must_use_ int peer_bus_on_disconnected(sd_bus *bus, sd_bus_message_handler_t fn, void *userdata);

@@ -23,6 +23,7 @@ struct ControlBus {
         void *userdata;
 
         sd_event_source *timer; /* the next try; off while there is a bus */
+        sd_event_source *exit;
         sd_bus *bus;
         bool announced; /* on_open() went well */
         bool owned;
@@ -120,6 +121,16 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
+/* Without this sd-bus would wait for a bus that hangs. */
+static int on_exit_of_loop(sd_event_source *source, void *userdata)
+{
+        ControlBus *b = userdata;
+
+        if (b->bus)
+                (void)sd_bus_detach_event(b->bus);
+        return 0;
+}
+
 int control_bus_new(sd_event *event, const ControlBusParams *params, ControlBusOpenFn on_open,
                     ControlBusCloseFn on_close, void *userdata, ControlBus **ret)
 {
@@ -141,6 +152,9 @@ int control_bus_new(sd_event *event, const ControlBusParams *params, ControlBusO
         if (r < 0)
                 return r;
         (void)sd_event_source_set_description(b->timer, "control-bus");
+        r = peer_bus_add_exit(event, on_exit_of_loop, b, &b->exit);
+        if (r < 0)
+                return r;
         *ret = TAKE_PTR(b);
         return 0;
 }
@@ -151,6 +165,7 @@ ControlBus *control_bus_free(ControlBus *b)
                 return NULL;
         close_bus(b);
         sd_event_source_disable_unref(b->timer);
+        sd_event_source_disable_unref(b->exit);
         free(b->address);
         sd_event_unref(b->event);
         free(b);

@@ -45,6 +45,7 @@ struct LinkClient {
         void *userdata;
         sd_bus *bus;            /* NULL while waiting to connect */
         sd_event_source *timer; /* connect again, or the deadline of what is awaited */
+        sd_event_source *exit;
         bool up;
         bool broken;           /* a call could not even be sent: the timer drops the connection at once */
         bool said_unreachable; /* the log hears of it once, not at every try */
@@ -483,6 +484,16 @@ static void client_connect(LinkClient *c)
         client_set_timer(c, client_deadline(c));
 }
 
+/* Without this sd-bus would wait for an installer that hangs. */
+static int client_on_exit(sd_event_source *source, void *userdata)
+{
+        LinkClient *c = userdata;
+
+        if (c->bus)
+                (void)sd_bus_detach_event(c->bus);
+        return 0;
+}
+
 int link_client_new(sd_event *event, const LinkClientParams *params, const LinkClientOps *ops, void *userdata,
                     LinkClient **ret)
 {
@@ -505,6 +516,9 @@ int link_client_new(sd_event *event, const LinkClientParams *params, const LinkC
         if (r < 0)
                 return r;
         (void)sd_event_source_set_description(c->timer, "link-client");
+        r = peer_bus_add_exit(event, client_on_exit, c, &c->exit);
+        if (r < 0)
+                return r;
         *ret = TAKE_PTR(c);
         return 0;
 }
@@ -517,6 +531,7 @@ LinkClient *link_client_free(LinkClient *c)
                 call_free(c->calls);
         sd_bus_close_unref(c->bus);
         sd_event_source_disable_unref(c->timer);
+        sd_event_source_disable_unref(c->exit);
         free(c->path);
         sd_event_unref(c->event);
         free(c);

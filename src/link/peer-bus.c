@@ -49,6 +49,7 @@ struct PeerBus {
         sd_event_source *io;
         sd_event_source *rest;
         sd_event_source *watch;
+        sd_event_source *exit;
         PeerBusConnectFn on_connect;
         PeerBusDisconnectFn on_disconnect;
         void *userdata;
@@ -249,6 +250,16 @@ static int listener_on_turn(sd_event_source *source, void *userdata)
         return 0;
 }
 
+/* sd-bus would wait at the end of the loop till each peer has read everything, and a peer that hangs never does. */
+static int listener_on_exit(sd_event_source *source, void *userdata)
+{
+        PeerBus *l = userdata;
+
+        for (Peer *peer = l->peers; peer; peer = peer->next)
+                (void)sd_bus_detach_event(peer->bus);
+        return 0;
+}
+
 static int address_fill(const char *path, struct sockaddr_un *ret, socklen_t *ret_length)
 {
         size_t n = strlen(path);
@@ -374,6 +385,9 @@ int peer_bus_new(sd_event *event, const PeerBusParams *params, PeerBusConnectFn 
         if (r < 0)
                 return r;
         (void)sd_event_source_set_description(l->watch, "peer-watch");
+        r = peer_bus_add_exit(event, listener_on_exit, l, &l->exit);
+        if (r < 0)
+                return r;
         *ret = TAKE_PTR(l);
         return 0;
 }
@@ -386,6 +400,7 @@ PeerBus *peer_bus_free(PeerBus *l)
                 return NULL;
         while (l->peers)
                 peer_free(l->peers);
+        sd_event_source_disable_unref(l->exit);
         sd_event_source_disable_unref(l->watch);
         sd_event_source_disable_unref(l->rest);
         sd_event_source_disable_unref(l->io);
@@ -434,6 +449,14 @@ int peer_bus_connect(sd_event *event, const char *path, const char *description,
                 return r;
         *ret = TAKE_PTR(bus);
         return 0;
+}
+
+int peer_bus_add_exit(sd_event *event, sd_event_handler_t fn, void *userdata, sd_event_source **ret)
+{
+        int r;
+
+        r = sd_event_add_exit(event, ret, fn, userdata);
+        return r < 0 ? r : sd_event_source_set_priority(*ret, SD_EVENT_PRIORITY_IMPORTANT);
 }
 
 int peer_bus_on_disconnected(sd_bus *bus, sd_bus_message_handler_t fn, void *userdata)
