@@ -1,11 +1,13 @@
 """What no D-Bus library would send, and too much of what it would: the installer stays, answers others, and stays small."""
 
+import fcntl
 import os
 import random
 import resource
 import socket
 import struct
 import subprocess
+import termios
 import time
 from pathlib import Path
 
@@ -32,6 +34,11 @@ def rss_kib(device):
 
 def n_fds(device):
     return len(os.listdir(f"/proc/{device.pid}/fd"))
+
+
+def n_queued(wire):
+    """Bytes we have sent and the other side has not read."""
+    return struct.unpack("i", fcntl.ioctl(wire.socket, termios.TIOCOUTQ, bytes(4)))[0]
 
 
 def is_sanitized(device):
@@ -345,6 +352,26 @@ def test_who_does_not_read(device):
     assert State(other.call("GetState", timeout=5)).state == "idle"
     greedy.close()
     device.expect_unharmed(before)
+    device.expect_works()
+
+
+@pytest.mark.parametrize("how", ["in the authentication", "with answers unread"])
+def test_ends_in_time(device, how):
+    """The installer does not wait at its end for clients that hang: a restart for an update must not take minutes."""
+    hung = device.connect(authenticate=how != "in the authentication", timeout=1)
+    if how == "with answers unread":
+        unread = 0
+        while unread < 50_000:          # as many as the socket takes, and a few more
+            hung.send(message(CALL, 7, member="GetState") * 50)
+            unread += 50
+            if n_queued(hung) > 0:
+                break
+            time.sleep(0.01)
+    started = time.monotonic()
+    device.end("otad-installer")
+    assert time.monotonic() - started < 3
+    device.start("otad-installer")
+    device.connect()
     device.expect_works()
 
 
