@@ -44,10 +44,11 @@ class Case:
     protocol: str
     size: int = 96 * 1024
     tries: int = 1              # of the boot loader
+    fails: str = ""             # the error that such an update ends with, when nothing else happens to it
 
     @property
     def image(self):
-        return make_image("1.1.0", self.size)
+        return make_image("1.1.0", self.size, selftest="fail" if self.fails == "selftest-failed" else None)
 
     @property
     def file_name(self):
@@ -59,6 +60,8 @@ CASES = {c.name: c for c in (
     Case("ab-https", True, "https", tries=2),
     Case("file-mqtt", False, "mqtt"),
     Case("file-https", False, "https"),
+    Case("ab-rollback", True, "https", tries=2, fails="selftest-failed"),
+    Case("file-rollback", False, "https", fails="selftest-failed"),
     Case("ab-mqtt-checkpoints", True, "mqtt", size=2_500_000),
     Case("file-https-checkpoints", False, "https", size=2_500_000),
 )}
@@ -158,6 +161,8 @@ class CrashProgram(Program):
             and self.n_starts == self.crash.start
 
     def check(self):
+        if self._process is None or self._process.poll() is None:
+            return      # looked at once only: it may die at any moment
         if self.has_died:
             self.bury()
         super().check()
@@ -296,6 +301,7 @@ class Rig:
         self.with_data = with_data or bool(crash and crash.how == "power")
         self.settings = merge({"download": {"checkpoint-bytes": CHECKPOINT,
                                             "block-bytes": 65536 if case.size > 1 << 20 else 16384},
+                               "jobs": {"refresh-sec": 3600},      # nobody is to be saved by asking now and then
                                "selftest": {"timeout-sec": 30}, "reboot": {"timeout-sec": 20},
                                "hook": {"timeout-sec": 20}}, settings)
 
@@ -394,7 +400,7 @@ class Demands:
 
     def __init__(self, case, crash, cloud, gateway, job, outcome, true_error):
         self.case, self.crash, self.cloud, self.gateway = case, crash, cloud, gateway
-        self.job, self.outcome, self.true_error = job, outcome, true_error
+        self.job, self.outcome, self.true_error = job, outcome, true_error or case.fails
         self.problems = outcome.problems
 
     def demand(self, is_true, text):
@@ -448,11 +454,14 @@ class Demands:
         self.demand(error in REASONS and execution.details.get("reason") == REASONS.get(error),
                     f"the details are {execution.details}")
         true = error == self.true_error or error == "booted-old-slot" and self.case.is_ab and \
-            self.case.tries == 1 and restarted and gateway.slot == "A"
+            self.case.tries == 1 and restarted
         self.demand(true, f"FAILED without a true reason: {execution.details}")
         if self.case.is_ab:
             self.demand(gateway.loader.state("B") == "bad", "the slot that failed is not marked bad")
-            self.demand(gateway.loader.primary == "A", "the old slot is not what the boot loader keeps to")
+            self.demand(gateway.slot == "A" and gateway.loader.primary == "A",
+                        "the old slot is not what runs and what the boot loader keeps to")
+        else:
+            self.demand(gateway.files["app"].read_bytes() == gateway.old_files["app"], "the old file is not back")
 
     def _gateway(self):
         gateway = self.gateway
@@ -473,13 +482,15 @@ class Demands:
         note that it had ended: so one stage, and once more. The reboot may be asked for again by both."""
         calls = [c["stage"] for c in self.gateway.hook_calls()]
         counts = {stage: calls.count(stage) for stage in self.STAGES}
-        if self.true_error:
+        if self.true_error and not self.case.fails:
             return
         expected = {"pre-install", "post-install", "activate", "cleanup"}
-        if self.case.is_ab and execution.status == "SUCCEEDED":
+        if self.case.fails:
+            expected |= {"rollback"}
+        elif not self.case.is_ab or execution.status == "SUCCEEDED":
             expected |= {"selftest", "commit"}
-        if not self.case.is_ab:
-            expected |= {"selftest", "commit"}
+        if self.case.fails and self.case.is_ab and counts["reboot"]:
+            counts["reboot"] -= 1       # one there and one back
         for stage in sorted(expected):
             self.demand(counts[stage] >= 1, f"the hook was not run for {stage}: {calls}")
         again = [stage for stage in self.STAGES if counts[stage] > 1]
@@ -494,4 +505,5 @@ class Demands:
             tested_anew = self.crash.how in ("machine", "power") and "selftest" in again
             again = [s for s in again if not (s == "selftest" and tested_anew)]
             self.demand(len(again) <= 1 and once_more, f"stages run again that the crash was not in: {calls}")
-        self.demand(execution.status == "FAILED" or counts["rollback"] == 0, f"rolled back: {calls}")
+        self.demand(counts["rollback"] == 0 or execution.status == "FAILED", f"rolled back: {calls}")
+        self.demand(counts["commit"] == 0 or execution.status == "SUCCEEDED", f"committed: {calls}")
