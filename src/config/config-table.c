@@ -144,7 +144,7 @@ static const ConfigKey root_keys[] = {
          .doc = "The certificates an image server's own may be issued by."},
         {NUMBER("download.block-bytes", BYTES, download.block_bytes, 256, 65536, "32768"),
          .doc = "The block size asked for in MQTT streams."},
-        {NUMBER("download.window-bytes", BYTES, download.window_bytes, 131072, 67108864, "2097152"),
+        {NUMBER("download.window-bytes", BYTES, download.window_bytes, 131072, 67108864, "1048576"),
          .doc = "How much of an MQTT stream is asked for and kept in memory at a time."},
         {BOOL("download.aws-limits", download.aws_limits, "true"),
          .doc = "Keep MQTT streams within the quotas of AWS IoT Core. Other brokers may go faster without."},

@@ -26,7 +26,7 @@
 enum {
         RUNS_MAX = 16, /* files of a session, or all configured targets after a damaged record */
         PLAN_STEPS_MAX = 192,
-        BUFFER_BYTES = 1024 * 1024,
+        BUFFER_BYTES = 256 * 1024, /* read back and hashed at a time: what stays in a core's cache */
         INTAKE_END_SEC = 10,
         UNDO_TRIES_MAX = 5,
         STARTUP_TRIES_MAX = 3,
