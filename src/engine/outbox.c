@@ -44,6 +44,7 @@ struct Outbox {
         char asked_token[CLIENT_TOKEN_MAX + 1];
         uint64_t answer_deadline_usec;
         uint64_t not_before_usec;
+        bool only_progress_waits; /* for that moment: the cloud refused it, and a final status is another matter */
         unsigned last_token;
         unsigned n_mismatches; /* in a row */
         Backoff backoff;
@@ -260,16 +261,20 @@ static void send(Outbox *o, Entry *entry, uint64_t now_usec)
 
 static void pump(Outbox *o, uint64_t now_usec)
 {
-        if (!o->connected || job_key_is_set(&o->asked) || now_usec < o->not_before_usec)
+        bool waits = now_usec < o->not_before_usec;
+
+        if (!o->connected || job_key_is_set(&o->asked))
                 return;
-        if (o->n_finals > 0)
+        if (o->n_finals > 0 && (!waits || o->only_progress_waits))
                 send(o, &o->finals[0], now_usec);
-        else if (o->progress_unsent)
+        else if (o->n_finals == 0 && o->progress_unsent && !waits)
                 send(o, &o->progress, now_usec);
 }
 
 void outbox_drop_progress(Outbox *o)
 {
+        if (o->only_progress_waits)
+                o->not_before_usec = 0;
         o->progress_unsent = false;
         entry_done(&o->progress);
 }
@@ -394,6 +399,7 @@ static void try_again_later(Outbox *o, const char *why, uint64_t now_usec)
                 o->progress_unsent = true;
         o->asked = (JobKey){0};
         o->not_before_usec = usec_add(now_usec, wait);
+        o->only_progress_waits = false;
 }
 
 static void take_gone(Outbox *o, JobStatus status, const char *why)
@@ -409,6 +415,22 @@ static void take_gone(Outbox *o, JobStatus status, const char *why)
         o->ops->gone(&key, status, why, o->userdata);
 }
 
+/*
+ * The cloud will not have it. A final status ends there; a claim or a progress is sent again, ever more rarely, since
+ * the update waits for the claim and a newer progress may fare better.
+ */
+static void give_up(Outbox *o, const JobRejection *rejection, uint64_t now_usec)
+{
+        if (!job_status_is_terminal(o->asked_status) && !find_final(o, &o->asked)) {
+                try_again_later(o, rejection->code_text, now_usec);
+                o->only_progress_waits = true;
+                return;
+        }
+        log_error("The cloud refused status %s of job %s, giving it up: %s: %s",
+                  job_status_to_string(o->asked_status), o->asked.job_id, rejection->code_text, rejection->message);
+        settle(o);
+}
+
 static Entry *asked_entry(Outbox *o)
 {
         if (job_status_is_terminal(o->asked_status))
@@ -420,7 +442,7 @@ static Entry *asked_entry(Outbox *o)
  * An illegal step. Where the cloud says the job still runs, REJECTED is not to be had from there, but FAILED is. Where it
  * says that the job was never begun, IN_PROGRESS has to come before SUCCEEDED or FAILED.
  */
-static void on_invalid_transition(Outbox *o, const JobRejection *rejection)
+static void on_invalid_transition(Outbox *o, const JobRejection *rejection, uint64_t now_usec)
 {
         Entry *entry = asked_entry(o);
 
@@ -444,9 +466,7 @@ static void on_invalid_transition(Outbox *o, const JobRejection *rejection)
                 o->asked = (JobKey){0};
                 return;
         }
-        log_error("The cloud refused status %s of job %s: %s", job_status_to_string(o->asked_status), o->asked.job_id,
-                  rejection->message);
-        settle(o);
+        give_up(o, rejection, now_usec);
 }
 
 /* Somebody else wrote, or the answer to this very update was lost. */
@@ -474,14 +494,12 @@ static void on_version_mismatch(Outbox *o, const JobRejection *rejection, uint64
         o->asked = (JobKey){0};
 }
 
-static void on_invalid_request(Outbox *o, const JobRejection *rejection)
+static void on_invalid_request(Outbox *o, const JobRejection *rejection, uint64_t now_usec)
 {
         Entry *entry = asked_entry(o);
 
         if (!entry || entry->report.n_details == 0) {
-                log_error("The cloud refused status %s of job %s, giving it up: %s",
-                          job_status_to_string(o->asked_status), o->asked.job_id, rejection->message);
-                settle(o);
+                give_up(o, rejection, now_usec);
                 return;
         }
         log_warning("The cloud refused the details of job %s, sending the status alone: %s", o->asked.job_id,
@@ -500,7 +518,7 @@ void outbox_on_rejection(Outbox *o, const JobRejection *rejection, uint64_t now_
                 return;
         switch (rejection->code) {
         case JOB_REJECTION_INVALID_STATE_TRANSITION:
-                on_invalid_transition(o, rejection);
+                on_invalid_transition(o, rejection, now_usec);
                 break;
         case JOB_REJECTION_VERSION_MISMATCH:
                 on_version_mismatch(o, rejection, now_usec);
@@ -510,14 +528,11 @@ void outbox_on_rejection(Outbox *o, const JobRejection *rejection, uint64_t now_
                 take_gone(o, JOB_STATUS_UNKNOWN, rejection->code_text);
                 break;
         case JOB_REJECTION_INVALID_REQUEST:
-                on_invalid_request(o, rejection);
+                on_invalid_request(o, rejection, now_usec);
                 break;
         case JOB_REJECTION_INVALID_TOPIC:
         case JOB_REJECTION_INVALID_JSON:
-                log_error("The cloud did not understand status %s of job %s, giving it up: %s: %s",
-                          job_status_to_string(o->asked_status), o->asked.job_id, rejection->code_text,
-                          rejection->message);
-                settle(o);
+                give_up(o, rejection, now_usec);
                 break;
         case JOB_REJECTION_INTERNAL_ERROR:
         case JOB_REJECTION_REQUEST_THROTTLED:

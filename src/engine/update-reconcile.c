@@ -286,8 +286,12 @@ static void reconcile_idle(Update *u, uint64_t now_usec)
                 update_enter(u, UPDATE_STATE_ACCEPTED, now_usec);
         u->begun = u->downloaded = u->self_tested = false;
         u->download = download_free(u->download);
-        if (is_ready(u) && u->claimed)
+        if (!is_ready(u))
+                return;
+        if (u->claimed)
                 call_begin(u);
+        else
+                update_set_waiting(u, "the cloud has not taken the first status yet");
 }
 
 void update_reconcile(Update *u, uint64_t now_usec)
