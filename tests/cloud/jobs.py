@@ -334,5 +334,5 @@ def _control(text):
 def _readable(payload):
     try:
         return json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return payload.decode("utf-8", "replace")

@@ -27,11 +27,13 @@ def answer(wire, member, *args, **options):
 
 
 def reboot(device, wire):
-    """As otad asks for it; the machine may be down before the answer is here."""
+    """As otad asks for it; the machine may be on its way down before the answer is here."""
     try:
         wire.call("Reboot")
     except Gone:
         pass
+    except Refused as refused:
+        assert refused.text == "the installer stops"
     device.wait(lambda: device.n_boots == 2, what="reboot")
 
 
