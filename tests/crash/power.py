@@ -11,7 +11,7 @@ if __package__ in (None, ""):
 from crash.rig import Crash
 from crash.sweep import count_calls, main, thin_out, while_downloading
 
-BOUNDED = {False: 50, True: 25}     # cuts of one kind of update, and of one that is only about checkpoints
+BOUNDED = {False: 40, True: 20}     # cuts of one kind of update, and of one that is only about checkpoints
 
 
 def choose(case, build, shim, long):

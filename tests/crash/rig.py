@@ -12,6 +12,7 @@ call, before or after it). What happens then is `how`:
     power     the power is cut: what was not synced may be lost, see storage.py
 """
 
+import collections
 import dataclasses
 import os
 import shutil
@@ -45,14 +46,15 @@ class Case:
     size: int = 96 * 1024
     tries: int = 1              # of the boot loader
     fails: str = ""             # the error that such an update ends with, when nothing else happens to it
+    is_file: bool = False       # a file, too, in the same job
+
+    def image(self, name):
+        return make_image("1.1.0", self.size, selftest="fail" if self.fails == "selftest-failed" else None, seed=name)
 
     @property
-    def image(self):
-        return make_image("1.1.0", self.size, selftest="fail" if self.fails == "selftest-failed" else None)
-
-    @property
-    def file_name(self):
-        return "rootfs.img" if self.is_ab else "app"
+    def files(self):
+        """The names that the job has for them."""
+        return ("rootfs.img", "app") if self.is_file else ("rootfs.img",) if self.is_ab else ("app",)
 
 
 CASES = {c.name: c for c in (
@@ -60,6 +62,7 @@ CASES = {c.name: c for c in (
     Case("ab-https", True, "https", tries=2),
     Case("file-mqtt", False, "mqtt"),
     Case("file-https", False, "https"),
+    Case("ab-and-file", True, "mqtt", is_file=True),
     Case("ab-rollback", True, "https", tries=2, fails="selftest-failed"),
     Case("file-rollback", False, "https", fails="selftest-failed"),
     Case("ab-mqtt-checkpoints", True, "mqtt", size=2_500_000),
@@ -105,8 +108,8 @@ class Outcome:
 def build_shim(folder):
     """Compiles shim.c into a folder. Returns its path."""
     path = Path(folder) / "shim.so"
-    subprocess.run([os.environ.get("CC", "cc"), "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(path),
-                    str(HERE / "shim.c"), "-ldl"], check=True)
+    subprocess.run([os.environ.get("CC", "cc"), "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC",
+                    "-o", str(path), str(HERE / "shim.c"), "-ldl"], check=True)
     return path
 
 
@@ -123,12 +126,24 @@ def session_members(leader):
             continue
         try:
             with open(f"/proc/{entry.name}/stat", encoding="ascii", errors="replace") as file:
-                session = int(file.read().rpartition(")")[2].split()[3])
+                state, _, _, session = file.read().rpartition(")")[2].split()[:4]
         except (OSError, ValueError):
             continue
-        if session == leader:
+        if int(session) == leader and state != "Z":
             found.append((int(entry.name), start_time(int(entry.name))))
     return found
+
+
+def end_session(leader):
+    """Kills what is left of a session and waits till it is gone, as systemd does before it starts a unit again."""
+    deadline = time.monotonic() + 5
+    while True:
+        left = session_members(leader)
+        for leftover in left:
+            kill_leftover(leftover)
+        if not left or time.monotonic() > deadline:
+            return
+        time.sleep(0.002)
 
 
 class CrashProgram(Program):
@@ -169,8 +184,10 @@ class CrashProgram(Program):
 
     def end(self, signum=signal.SIGTERM):
         """As usual, but it may be killed on the way out."""
-        before = len(self.problems)
+        before, pid = len(self.problems), self.pid
         super().end(signum)
+        if pid:
+            end_session(pid)
         killed = f"{self.name} ended with -9 on SIGTERM, not with 0"
         if killed in self.problems[before:] and self.crash and self.n_starts == self.crash.start:
             self.problems.remove(killed)
@@ -180,8 +197,7 @@ class CrashProgram(Program):
         """What systemd does when the main process of a unit is gone."""
         process, self._process = self._process, None
         process.wait()
-        for leftover in session_members(process.pid):
-            kill_leftover(leftover)
+        end_session(process.pid)
         self.is_down = True
         self.n_crashes += 1
 
@@ -268,7 +284,7 @@ class CrashGateway(Gateway):
 
     def look(self):
         """What must be true at any moment, whatever comes after it."""
-        image = self.case.image
+        image = self.case.image("rootfs.img")
         for slot in self.slots:
             is_factory, is_new = self.digest(slot) == self.factory[slot], self.holds(slot, image)
             if slot == "A" and not is_factory:
@@ -283,15 +299,15 @@ class CrashGateway(Gateway):
                 self.harm.append(f"the boot loader would start slot {slot}, which is not whole")
         for name, path in self.files.items():
             content = path.read_bytes() if path.exists() else None
-            if content not in (self.old_files[name], image):
+            if content not in (self.old_files[name], self.case.image(name)):
                 self.harm.append(f"{path.name} is neither the old nor the new version but " +
                                  ("gone" if content is None else f"{len(content)} other bytes"))
 
 
 class Rig:
     """`settings`: changes of the gateway's configuration. `prepare`: called with the cloud and the gateway before the
-    power is on; `wreck`: with the gateway after the crash, before anything is started again. `true_error`: the job is to
-    fail with it. `deaf`: see Storage."""
+    power is on; `wreck`: with the gateway after the crash, before anything is started again. `true_error`: the job is
+    to fail with it. `deaf`: see Storage."""
 
     def __init__(self, case, crash=None, build=None, *, shim, with_data=False, settings=None, prepare=None, wreck=None,
                  true_error=None, deaf=""):
@@ -317,7 +333,7 @@ class Rig:
             gateway = CrashGateway(folder / "gateway", cloud, case, self.crash, self.shim, self.with_data,
                                    build=self.build, config=self.settings, tries=case.tries,
                                    slot_size=max(case.size, 1 << 17) if case.is_ab else 0,
-                                   files=() if case.is_ab else ("app",))
+                                   files=[name for name in case.files if name == "app"])
             gateway.trust_signer(signer)
             gateway.wreck = self.wreck
             if self.deaf:
@@ -351,7 +367,8 @@ class Rig:
 
     def _update(self, outcome, cloud, gateway, signer):
         case = self.case
-        job = cloud.create_ota_update(THING, [OtaFile(case.file_name, case.image, signer)], PROTOCOLS[case.protocol])
+        files = [OtaFile(name, case.image(name), signer) for name in case.files]
+        job = cloud.create_ota_update(THING, files, PROTOCOLS[case.protocol])
         self._watch(outcome, cloud, gateway, job)
         outcome.ends = gateway.ends
         Demands(case, self.crash, cloud, gateway, job, outcome, self.true_error).check()
@@ -395,9 +412,6 @@ class Rig:
 class Demands:
     """What must be true when it is over."""
 
-    # Of these, which may be seen more than once where a program was killed, and then once more for each time.
-    STAGES = ("pre-install", "post-install", "activate", "reboot", "selftest", "commit", "rollback", "cleanup")
-
     def __init__(self, case, crash, cloud, gateway, job, outcome, true_error):
         self.case, self.crash, self.cloud, self.gateway = case, crash, cloud, gateway
         self.job, self.outcome, self.true_error = job, outcome, true_error or case.fails
@@ -439,12 +453,13 @@ class Demands:
         self.demand(details == {"reason": "accepted  v1.1.0", "updatedBy": "  v1.0.0", "phase": "committed"},
                     f"the details are {details}")
         if case.is_ab:
-            self.demand(gateway.slot == "B" and gateway.holds("B", case.image), "slot B does not run the image")
+            self.demand(gateway.slot == "B" and gateway.holds("B", case.image("rootfs.img")),
+                        "slot B does not run the image")
             self.demand(gateway.loader.state("B") == "good" and gateway.loader.primary == "B",
                         "slot B is not what the boot loader keeps to")
-        else:
+        if "app" in case.files:
             path = gateway.files["app"]
-            self.demand(path.read_bytes() == case.image, "the file is not the image")
+            self.demand(path.read_bytes() == case.image("app"), "the file is not the image")
             self.demand(path.stat().st_mode & 0o7777 == 0o755, f"the file's mode is {path.stat().st_mode:o}")
 
     def _failed(self, execution):
@@ -460,7 +475,7 @@ class Demands:
             self.demand(gateway.loader.state("B") == "bad", "the slot that failed is not marked bad")
             self.demand(gateway.slot == "A" and gateway.loader.primary == "A",
                         "the old slot is not what runs and what the boot loader keeps to")
-        else:
+        if "app" in self.case.files:
             self.demand(gateway.files["app"].read_bytes() == gateway.old_files["app"], "the old file is not back")
 
     def _gateway(self):
@@ -473,37 +488,36 @@ class Demands:
             names = {p.name for p in (gateway.folder / folder).iterdir()} - allowed
             left = {n for n in names if not (n.startswith(".") and n.endswith(".new"))}
             self.demand(not left, f"left over in {folder}: {sorted(left)}")
-        if not self.case.is_ab:
+        if "app" in self.case.files:
             left = sorted(p.name for p in (gateway.folder / "root").iterdir() if p.name != "app")
             self.demand(not left, f"left over beside the file: {left}")
 
     def _hooks(self, execution):
-        """A stage is run once. It may be run again where the crash of whoever ran it lay within it, or cut off the
-        note that it had ended: so one stage, and once more. The reboot may be asked for again by both."""
-        calls = [c["stage"] for c in self.gateway.hook_calls()]
-        counts = {stage: calls.count(stage) for stage in self.STAGES}
+        """A stage is run once for each target. It may be run again where the crash of whoever ran it lay within it, or
+        cut off the note that it had ended: so one stage, and once more. Both may ask for the reboot again."""
         if self.true_error and not self.case.fails:
             return
+        calls = [(c["stage"], c["OTAD_TARGET"]) for c in self.gateway.hook_calls()]
+        counts = collections.Counter(calls)
+        stages = {stage for stage, _ in calls}
         expected = {"pre-install", "post-install", "activate", "cleanup"}
         if self.case.fails:
             expected |= {"rollback"}
         elif not self.case.is_ab or execution.status == "SUCCEEDED":
             expected |= {"selftest", "commit"}
-        if self.case.fails and self.case.is_ab and counts["reboot"]:
-            counts["reboot"] -= 1       # one there and one back
-        for stage in sorted(expected):
-            self.demand(counts[stage] >= 1, f"the hook was not run for {stage}: {calls}")
-        again = [stage for stage in self.STAGES if counts[stage] > 1]
-        once_more = all(counts[stage] == 2 for stage in again)
-        installer_hit = self.crash and self.outcome.reached and \
-            (self.crash.program == "otad-installer" or self.crash.how != "process")
-        if not installer_hit:
-            again = [s for s in again if s != "reboot"]
-            self.demand(not again, f"stages run again though otad-installer was not touched: {calls}")
+        for name in self.case.files:
+            for stage in sorted(expected):
+                self.demand((stage, name.removesuffix(".img")) in counts, f"not run for {name}: {stage}, of {calls}")
+        if self.case.fails and self.case.is_ab:
+            counts["reboot", "rootfs"] -= 1         # one there and one back
+        again = {call for call, n in counts.items() if n > 1}
+        self.demand(all(counts[call] == 2 for call in again), f"run more than twice: {calls}")
+        again = {stage for stage, _ in again}
+        if not self.crash or not self.outcome.reached or (self.crash.program == "otad" and self.crash.how == "process"):
+            self.demand(again <= {"reboot"}, f"run again though otad-installer was not touched: {calls}")
         else:
             # A trial that begins anew in another start of the machine is tested anew.
-            tested_anew = self.crash.how in ("machine", "power") and "selftest" in again
-            again = [s for s in again if not (s == "selftest" and tested_anew)]
-            self.demand(len(again) <= 1 and once_more, f"stages run again that the crash was not in: {calls}")
-        self.demand(counts["rollback"] == 0 or execution.status == "FAILED", f"rolled back: {calls}")
-        self.demand(counts["commit"] == 0 or execution.status == "SUCCEEDED", f"committed: {calls}")
+            again -= {"selftest"} if self.crash.how in ("machine", "power") else set()
+            self.demand(len(again) <= 1, f"run again though the crash was not in it: {calls}")
+        self.demand("rollback" not in stages or execution.status == "FAILED", f"rolled back: {calls}")
+        self.demand("commit" not in stages or execution.status == "SUCCEEDED", f"committed: {calls}")

@@ -142,7 +142,8 @@ def main(description, name, choose):
     parser.add_argument("--case", action="append", choices=list(CASES), help="only this kind of update")
     parser.add_argument("--point", action="append", help="only this point, as a failure is reported")
     parser.add_argument("--list", action="store_true", help="shows the points and tries none")
-    parser.add_argument("--build", default=os.environ.get("OTAD_BUILD", str(REPO / "build")), help="meson's build folder")
+    parser.add_argument("--build", default=os.environ.get("OTAD_BUILD", str(REPO / "build")),
+                        help="meson's build folder")
     parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
     folder = make_folder()

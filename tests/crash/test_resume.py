@@ -1,8 +1,7 @@
 """Resume to the block: after kill -9 and after a power cut little is fetched twice, and nothing on a target is trusted.
 
 What is fetched twice is counted at both ends: what otad hands over to the target, by the shim, and for streams the
-blocks that the cloud sends. The update is over three checkpoints long, by a link slower than the storage, as links are: with a
-slower storage, what is in the pipe (1 MiB) comes on top.
+blocks that the cloud sends, where what was under way is sent again, too. The update is over three checkpoints long.
 """
 
 import dataclasses
@@ -16,7 +15,6 @@ from .sweep import n_delivered, read_calls, while_downloading
 
 SIZE = 3_500_000
 WINDOW = 256 * 1024         # how much may be under way by a stream: it was not here yet, and is asked for again
-READ = 256 * 1024           # how much is taken from the pipe before the next look whether a checkpoint is due
 BYTES_PER_SECOND = 4_000_000
 
 each_case = pytest.mark.parametrize("case", ["ab-mqtt", "ab-https", "file-mqtt", "file-https"])
