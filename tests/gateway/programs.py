@@ -26,9 +26,13 @@ def find_program(name, build=None):
 def descendants(pid):
     """The processes a process has started, and those they have, each with its start time, as a pid may come again."""
     found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return found        # it has just ended
+    for task in tasks:
         try:
-            children = [int(p) for p in task.read_text().split()]
+            children = [int(p) for p in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
         except OSError:
             continue
         for child in children:
