@@ -105,7 +105,7 @@ ANSWERS = {
     "a redirect to the metadata service": (faults.redirect("http://169.254.169.254/latest"), "url-refused"),
     "a redirect with a user": (faults.redirect("https://a:b@localhost/x"), "url-refused"),
     "a redirect with control characters": (faults.redirect("https://localhost/\x01\x7f"), "url-refused"),
-    "silence": (faults.stall(0, 60), "download-stalled"), "silence after some": (faults.stall(1000, 60), "download-stalled"),
+    "silence": (faults.stall(0, 60), "download-stalled"),
     "no answer": (faults.delay(20), "download-stalled"),
     "other bytes": (body(bytes(SIZE)), "signature-invalid"),
 }
@@ -135,6 +135,7 @@ RESUMED = {
     "slow": (faults.slow(200_000), None),
     # Below low-speed-bytes each try is broken off; as long as each brings some bytes, it goes on.
     "a drip, thrice": (faults.in_turn(*[faults.slow(50)] * 3), None),
+    "silence after some": (faults.in_turn(*[faults.stall(1000, 60)] * 2), None),
     "cut off again": (faults.in_turn(faults.cut(50_000), faults.cut(50_000)), None),
     "another tag": (faults.in_turn(faults.header("ETag", '"another"')), None),
     "no tag": (faults.header("ETag", None), None),
