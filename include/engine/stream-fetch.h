@@ -28,7 +28,7 @@ typedef struct StreamFetchParams {
         uint64_t size_bytes;   /* 1 to STREAM_FILE_MAX_BYTES */
         uint64_t first_byte;   /* less than size_bytes */
         uint32_t block_bytes;  /* 256 to 65536 */
-        uint32_t window_bytes; /* bound on what is asked for or held out of order; at least 128 KiB */
+        uint32_t window_bytes; /* bound on what is held out of order; half of it is in flight; at least 128 KiB */
         bool aws_limits;       /* never ask for more than 100 messages a second */
         uint64_t stall_usec;   /* no new block for this long ends the fetch */
 } StreamFetchParams;

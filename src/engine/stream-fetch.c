@@ -342,6 +342,18 @@ static void hold(StreamFetch *f, const StreamBlock *block)
         slot_of(f, block->block)->state = SLOT_HELD;
 }
 
+/*
+ * Half of the slots: when a block is lost, the others go on to be asked for while it is asked for again. Were all slots
+ * in flight, each loss would stop the rest for a round trip. Slots that hold nothing cost no memory.
+ */
+static unsigned largest_window(const StreamFetch *f)
+{
+        unsigned half = f->params.window_bytes / f->params.block_bytes / 2;
+
+        /* With a single request in flight no later one would show that a block of it is lost. */
+        return MIN2(MAX2(half, 2 * full_request(f)), f->params.window_bytes / f->params.block_bytes);
+}
+
 static void grow_window(StreamFetch *f)
 {
         /* A queue that builds up gains nothing: stop where the round trip is twice that of the empty path. */
@@ -353,7 +365,7 @@ static void grow_window(StreamFetch *f)
                 f->growth = 0;
                 f->window++;
         }
-        f->window = MIN2(f->window, f->n_slots);
+        f->window = MIN2(f->window, largest_window(f));
 }
 
 /* Notes the request as answered, wholly or in part, and which older ones that makes suspicious. */

@@ -52,7 +52,7 @@ static void test_defaults(void **state)
         assert_int_equal(c->download.protocols.values[1], CONFIG_PROTOCOL_MQTT);
         assert_string_equal(c->download.https_ca, "/etc/ssl/certs/ca-certificates.crt");
         assert_int_equal(c->download.block_bytes, 32768);
-        assert_int_equal(c->download.window_bytes, 1048576);
+        assert_int_equal(c->download.window_bytes, 2097152);
         assert_true(c->download.aws_limits);
         assert_int_equal(c->download.stall_usec, 60 * USEC_PER_SEC);
         assert_int_equal(c->download.low_speed_bytes, 100);
