@@ -16,7 +16,8 @@ from .sweep import count_calls, read_calls
 NAMES = {"pwrite64": "pwrite", "vfork": "posix_spawn", "clone": "posix_spawn", "clone3": "posix_spawn"}
 TRACED = "execve,write,writev,pwrite64,sendto,sendmsg,fsync,fdatasync,sync_file_range,ftruncate,fallocate,fchmod," \
          "fchown,chmod,rename,renameat,renameat2,unlink,unlinkat,link,linkat,mkdir,mkdirat,symlink,symlinkat," \
-         "truncate,vfork,clone,clone3,openat,creat,bind,listen,kill,sendfile,splice,copy_file_range,pwritev,pwritev2,sendmmsg"
+         "truncate," \
+         "vfork,clone,clone3,openat,creat,bind,listen,kill,sendfile,splice,copy_file_range,pwritev,pwritev2,sendmmsg"
 
 
 def kernel_calls(path):

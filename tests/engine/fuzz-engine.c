@@ -416,9 +416,15 @@ static void one_event(World *w, Input *in)
         engine_status(w->engine, &status);
 }
 
+static char folder[] = "/dev/shm/otad-fuzz-XXXXXX";
+
+static void remove_folder(void)
+{
+        (void)rmdir(folder);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-        static char path[] = "/dev/shm/otad-fuzz-XXXXXX";
         static int dir_fd = -1;
         Input in = {.data = data, .size = size};
         World w = {.now = USEC_PER_SEC, .job = "j"};
@@ -444,7 +450,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         if (dir_fd < 0) {
                 log_set_max_level(-1);
-                if (!mkdtemp(path) || (dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+                if (!mkdtemp(folder) || (dir_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 ||
+                    atexit(remove_folder) != 0)
                         abort();
         }
         params.state_dir_fd = dir_fd;

@@ -47,9 +47,15 @@ static void load_twice(int dir_fd)
         }
 }
 
+static char folder[] = "/dev/shm/otad-fuzz-XXXXXX";
+
+static void remove_folder(void)
+{
+        (void)rmdir(folder);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-        static char path[] = "/dev/shm/otad-fuzz-XXXXXX";
         static int dir_fd = -1;
         _cleanup_(record_freep) Record *record = record_new();
         _cleanup_free_ char *text = strndup((const char *)data, size);
@@ -57,7 +63,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         if (dir_fd < 0) {
                 log_set_max_level(-1);
-                if (!mkdtemp(path) || (dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+                if (!mkdtemp(folder) || (dir_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 ||
+                    atexit(remove_folder) != 0)
                         abort();
         }
         if (!record || !text)

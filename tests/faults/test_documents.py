@@ -40,7 +40,8 @@ def test_table():
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_documents(make_scene, part):
+def test_documents(make_scene, tally, part):
+    tally(len(list(DOCUMENTS)[part::PARTS]))
     scene = make_scene(config={"download": {"stall-sec": 1, "attempts": 1}}).power_on()
     gateway = scene.gateway
     for index, (name, document) in enumerate(list(DOCUMENTS.items())[part::PARTS]):
@@ -79,8 +80,9 @@ def expect_nothing_hostile(scene):
         assert not any(c in text for c in NASTY if unicodedata.category(c) in ("Cc", "Zl")), message
 
 
-def test_larger_than_a_message(make_scene):
+def test_larger_than_a_message(make_scene, tally):
     """Such a job never gets as far as otad: it is asked for again, at growing gaps, and when it is gone the next one is done."""
+    tally(len(TOO_LARGE))
     scene = make_scene().power_on()
     for name, document in TOO_LARGE.items():
         asked = len(scene.cloud.find_messages("device", "/jobs/[^/]+/get$"))

@@ -41,8 +41,9 @@ STATUSES = {400: "url-expired", 401: "url-refused", 403: "url-expired", 404: "ur
 
 
 @pytest.mark.parametrize("part", range(3))
-def test_statuses(make_scene, part):
+def test_statuses(make_scene, tally, part):
     """For ever, from the first request on."""
+    tally(len(sorted(STATUSES)[part::3]))
     scene = make_scene(config=QUICK).power_on()
     for code in sorted(STATUSES)[part::3]:
         expect_word(scene, code, STATUSES[code], faults.status(code, b"" if code in (204, 304) else None))
@@ -112,7 +113,8 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_answers(make_scene, part):
+def test_answers(make_scene, tally, part):
+    tally(len(sorted(ANSWERS)[part::4]))
     scene = make_scene(config=QUICK).power_on()
     for name in sorted(ANSWERS)[part::4]:
         action, word = ANSWERS[name]

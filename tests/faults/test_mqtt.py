@@ -52,8 +52,9 @@ def expect_end(scene, probe, timeout=25):
     scene.wait_idle()
 
 
-def test_list_refused(scene):
+def test_list_refused(scene, tally):
     """`get`: asked for again, with whatever code."""
+    tally(len(JOB_CODES))
     scene.cloud.wait_connected(THING)
     for code in JOB_CODES:
         rule = scene.cloud.faults.on("job.request", faults.refuse(code), match=is_of("get"), times=1)
@@ -66,8 +67,9 @@ def test_list_refused(scene):
     scene.expect_next_works()
 
 
-def test_describe_refused(scene):
+def test_describe_refused(scene, tally):
     """`JOB/get`: a job that is not there is left alone till it is listed anew; else it is asked for again."""
+    tally(len(JOB_CODES))
     for code in JOB_CODES:
         rule = scene.cloud.faults.on("job.request", faults.refuse(code), match=is_of("describe"), times=1)
         probe = probe_unknown(scene)
@@ -81,8 +83,9 @@ def test_describe_refused(scene):
     scene.expect_next_works()
 
 
-def test_claim_refused(scene):
+def test_claim_refused(scene, tally):
     """`JOB/update`, the first one. Where the job is not ours any more nothing is begun, and a new start finds it again."""
+    tally(len(JOB_CODES))
     for code in JOB_CODES:
         rule = scene.cloud.faults.on("job.request", faults.refuse(code), match=is_of("update"), times=1)
         probe = probe_stranger(scene)
@@ -96,8 +99,9 @@ def test_claim_refused(scene):
     scene.expect_next_works()
 
 
-def test_progress_refused(scene):
+def test_progress_refused(scene, tally):
     """The second one. What says that the job is over abandons it without another word to the cloud; all else goes on."""
+    tally(len(JOB_CODES))
     for code in JOB_CODES:
         rule = scene.cloud.faults.on("job.request", faults.refuse(code), match=is_of("update"), times=1, skip=1)
         probe = probe_tampered(scene)
@@ -113,8 +117,9 @@ def test_progress_refused(scene):
     scene.expect_next_works()
 
 
-def test_final_refused(scene):
+def test_final_refused(scene, tally):
     """The last one: sent again or given up, by what the code means; the device is ready for the next job in any case."""
+    tally(len(JOB_CODES))
     def is_final(event):
         return event.operation == "update" and b'"FAILED"' in bytes(event.payload)
     for code in JOB_CODES:
@@ -132,8 +137,9 @@ def test_final_refused(scene):
     scene.expect_next_works()
 
 
-def test_stream_refused(scene):
+def test_stream_refused(scene, tally):
     """`get`, for ever: trouble of the service is borne for a while, all else ends the job with the right word."""
+    tally(len(STREAM_CODES))
     for code in STREAM_CODES:
         rule = scene.cloud.faults.on("stream.request", faults.refuse(code), match=is_of("get"))
         job = scene.update(IMAGE, "mqtt")
@@ -154,8 +160,9 @@ def test_stream_refused_for_a_while(scene, code):
     assert rule.hits == 2
 
 
-def test_description_of_the_stream_refused(scene):
+def test_description_of_the_stream_refused(scene, tally):
     """`describe` is asked for only when blocks stay away, and its refusal alone ends nothing."""
+    tally(len(STREAM_CODES))
     silence = scene.cloud.faults.on("stream.request", faults.drop(), match=is_of("get"), times=4)
     scene.cloud.faults.on("stream.request", faults.in_turn(*map(faults.refuse, STREAM_CODES)), match=is_of("describe"))
     job = scene.update(IMAGE, "mqtt")
@@ -231,8 +238,9 @@ GARBLED = [b"", b"{", b"null", b'"x"', b"\xff\xfe", b"{}" * 3, b"[" * 400, b'{"e
 
 
 @pytest.mark.parametrize("half", [0, 1])
-def test_messages_garbled(scene, half):
+def test_messages_garbled(scene, tally, half):
     """Every second message of the Jobs service cannot be read: as good as lost. A job whose own description is so is left alone."""
+    tally(len(GARBLED) // 2)
     bad = [faults.replace(p) for p in GARBLED[half::2]]
     answers = scene.cloud.faults.on("job.answer", faults.in_turn(bad[0], None, bad[1], None, bad[2]),
                                        match=lambda e: e.operation != "describe")

@@ -19,6 +19,18 @@ def pytest_addoption(parser):
         pass
 
 
+@pytest.fixture
+def tally(request):
+    """tally(n): this test tries n attacks, not one."""
+    return lambda n: request.node.user_properties.append(("cases", n))
+
+
+def pytest_terminal_summary(terminalreporter):
+    def count(outcome):
+        return sum(dict(r.user_properties).get("cases", 1) for r in terminalreporter.getreports(outcome) if r.when == "call")
+    terminalreporter.write_line(f"attacks: {count('passed') + count('failed')} tried, {count('failed')} failed")
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield

@@ -61,7 +61,8 @@ WRONG_TYPES = [
 ]
 
 
-def test_wrong_types(device, wire):
+def test_wrong_types(device, wire, tally):
+    tally(len(WRONG_TYPES))
     before = device.fingerprint()
     for member, signature, values in WRONG_TYPES:
         with pytest.raises(Refused) as refused:
@@ -151,8 +152,9 @@ def test_bad_bytes(device, wire, name):
     device.expect_unharmed(before)
 
 
-def test_random_bytes(device):
+def test_random_bytes(device, tally):
     """A few hundred messages, each with some bits changed."""
+    tally(400)
     before, chance = device.fingerprint(), random.Random(3)
     good = [GOOD, message(CALL, 2, member="Write", signature="ut", body=marshal("ut", [0, 0])),
             message(CALL, 3, member="Begin", signature=BEGIN, body=marshal(BEGIN, ["job#1", "job", 1, [device.file(IMAGE)]])),
@@ -184,8 +186,9 @@ AUTH = {
 }
 
 
-def test_authentication(device):
+def test_authentication(device, tally):
     """All at once; each is let in only by its kernel-given user, and dropped when it does not come to an end."""
+    tally(len(AUTH))
     before, wires = device.fingerprint(), {}
     for name, data in AUTH.items():
         wires[name] = device.connect(authenticate=False)
