@@ -27,6 +27,7 @@ typedef enum SlotState { SLOT_MISSING, SLOT_ASKED, SLOT_HELD } SlotState;
 typedef struct Slot {
         SlotState state;
         uint32_t request; /* serial of the request that asked last */
+        uint32_t buffer;  /* of SLOT_HELD: where in the arena */
 } Slot;
 
 /* One request in flight. */
@@ -50,7 +51,10 @@ struct StreamFetch {
         uint32_t n_slots;   /* of the window; block b lives in slot b % n_slots */
         uint32_t n_missing; /* lost blocks between base and next_new */
         Slot *slots;
-        uint8_t *arena; /* n_slots * block_bytes */
+        uint8_t *arena; /* n_slots buffers of block_bytes */
+        /* The one given back last is taken first, so that memory is touched for as many as are ever held at a time. */
+        uint32_t *free_buffers;
+        uint32_t n_free;
 
         Request requests[REQUESTS_MAX];
         uint32_t last_serial;
@@ -99,8 +103,11 @@ int stream_fetch_new(const StreamFetchParams *params, const StreamFetchOps *ops,
         f->n_slots = MIN2(params->window_bytes / params->block_bytes, f->n_blocks - f->base);
         f->slots = calloc(f->n_slots, sizeof(Slot));
         f->arena = malloc((size_t)f->n_slots * params->block_bytes);
-        if (!f->slots || !f->arena)
+        f->free_buffers = calloc(f->n_slots, sizeof(uint32_t));
+        if (!f->slots || !f->arena || !f->free_buffers)
                 return -ENOMEM;
+        for (uint32_t i = f->n_slots; i > 0; i--)
+                f->free_buffers[f->n_free++] = i - 1;
         f->window = 2 * full_request(f);
         f->threshold = UINT32_MAX;
         f->messages = MESSAGES_BURST;
@@ -115,6 +122,7 @@ StreamFetch *stream_fetch_free(StreamFetch *f)
                 return NULL;
         free(f->slots);
         free(f->arena);
+        free(f->free_buffers);
         free(f);
         return NULL;
 }
@@ -145,6 +153,11 @@ _printf_(3, 4) static void finish_failed(StreamFetch *f, FailureReason reason, c
 static Slot *slot_of(StreamFetch *f, uint32_t block)
 {
         return &f->slots[block % f->n_slots];
+}
+
+static uint8_t *buffer_of(StreamFetch *f, uint32_t block)
+{
+        return f->arena + (size_t)slot_of(f, block)->buffer * f->params.block_bytes;
 }
 
 static uint32_t block_length(const StreamFetch *f, uint32_t block)
@@ -206,10 +219,13 @@ static unsigned request_size(const StreamFetch *f)
         unsigned n = full_request(f);
         unsigned n_wanted = f->n_missing + (window_end(f) - f->next_new);
 
-        if (f->n_in_flight >= f->window)
+        /* While nobody takes bytes, what has come is no reason to ask for more. */
+        unsigned n_busy = f->n_in_flight + (f->blocked ? f->n_slots - f->n_free : 0);
+
+        if (n_busy >= f->window)
                 return 0;
         /* Fill requests whole where there is more to come: half-full ones cost as much as full ones. */
-        if (f->window - f->n_in_flight < n && n_wanted >= n && f->n_in_flight > 0)
+        if (f->window - n_busy < n && n_wanted >= n && n_busy > 0)
                 return 0;
         if (f->n_missing == 0 && n_wanted < n && window_end(f) < f->n_blocks)
                 return 0;
@@ -312,7 +328,7 @@ static bool deliver(StreamFetch *f, const uint8_t *direct, uint64_t now_usec)
                 if (!direct && (f->base >= f->next_new || slot_of(f, f->base)->state != SLOT_HELD))
                         return true;
                 if (!direct)
-                        data = f->arena + (size_t)(f->base % f->n_slots) * f->params.block_bytes;
+                        data = buffer_of(f, f->base);
                 n = block_length(f, f->base) - f->base_skip;
                 taken = f->ops->deliver(data + f->base_skip, n, f->userdata);
                 if (taken < 0) {
@@ -323,6 +339,8 @@ static bool deliver(StreamFetch *f, const uint8_t *direct, uint64_t now_usec)
                 f->blocked = (uint32_t)taken < n;
                 if (f->blocked)
                         return true;
+                if (!direct)
+                        f->free_buffers[f->n_free++] = slot_of(f, f->base)->buffer;
                 *slot_of(f, f->base) = (Slot){.state = SLOT_MISSING};
                 f->base++;
                 f->base_skip = 0;
@@ -337,14 +355,17 @@ static bool deliver(StreamFetch *f, const uint8_t *direct, uint64_t now_usec)
 
 static void hold(StreamFetch *f, const StreamBlock *block)
 {
-        memcpy(f->arena + (size_t)(block->block % f->n_slots) * f->params.block_bytes, block->payload,
-               block->n_payload);
-        slot_of(f, block->block)->state = SLOT_HELD;
+        Slot *slot = slot_of(f, block->block);
+
+        assert(f->n_free > 0); /* there are as many as slots */
+        slot->buffer = f->free_buffers[--f->n_free];
+        slot->state = SLOT_HELD;
+        memcpy(buffer_of(f, block->block), block->payload, block->n_payload);
 }
 
 /*
  * Half of the slots: when a block is lost, the others go on to be asked for while it is asked for again. Were all slots
- * in flight, each loss would stop the rest for a round trip. Slots that hold nothing cost no memory.
+ * in flight, each loss would stop the rest for a round trip.
  */
 static unsigned largest_window(const StreamFetch *f)
 {
