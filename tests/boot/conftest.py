@@ -1,13 +1,10 @@
 """Scripts sync what they write, so the tests' folders are in memory where that can be had."""
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
 @pytest.fixture

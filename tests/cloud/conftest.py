@@ -4,15 +4,11 @@ import json
 import queue
 import socket
 import ssl
-import sys
-from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from cloud import Cloud     # noqa: E402
+from cloud import Cloud
 
 RESPONSES = ["jobs/notify", "jobs/notify-next", "jobs/+/get/+", "jobs/+/update/+", "jobs/start-next/+", "jobs/get/+"]
 

@@ -1,24 +1,10 @@
 """The programs that docs are compared with, and a gateway with a cloud to try things on."""
 
-import os
 import subprocess
-import sys
 
 import pytest
 
-from pages import REPO
-
-sys.path.insert(0, str(REPO / "tests"))
-
-from e2e.scene import Scene     # noqa: E402
-
-
-@pytest.fixture(scope="session")
-def build():
-    folder = (REPO / os.environ.get("OTAD_BUILD", "build")).resolve()
-    if not (folder / "src" / "agent" / "otad").exists():
-        pytest.fail(f"there is no otad in {folder}: build it, or say where it is with OTAD_BUILD")
-    return folder
+from e2e.scene import Scene
 
 
 @pytest.fixture(scope="session")
@@ -35,13 +21,6 @@ def programs(build):
 
 
 @pytest.fixture
-def make_scene(tmp_path, build):
-    scenes = []
-
-    def make(**options):
-        scenes.append(Scene(tmp_path / f"scene-{len(scenes)}", build=build, **options))
-        return scenes[-1]
-    yield make
-    for scene in scenes:
-        scene.close()
-        print(scene.report())
+def make_scene(tmp_path, build, keep):
+    n = iter(range(1000))
+    return lambda **options: keep(Scene(tmp_path / f"scene-{next(n)}", build=build, **options))

@@ -4,42 +4,24 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
-import sys
 import time
 
 import pytest
 
+from cloud.broker import free_port
+from gateway import make_image
 from pages import REPO, blocks, read
 
-sys.path.insert(0, str(REPO / "tests"))
-
-from e2e.scene import Scene         # noqa: E402
-from gateway import make_image      # noqa: E402
-
 PATIENCE = 60
-
-
-def build_folder():
-    folder = (REPO / os.environ.get("OTAD_BUILD", "build")).resolve()
-    if not (folder / "src" / "agent" / "otad").exists():
-        pytest.fail(f"there is no otad in {folder}: build it, or say where it is with OTAD_BUILD")
-    return folder
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 class Reader:
     """Runs blocks as they stand, in a folder and on ports of its own."""
 
-    def __init__(self, folder, log):
+    def __init__(self, folder, log, build):
         self._replace = [("/tmp/otad-try", str(folder)), ("port = 18883", f"port = {free_port()}"),
-                         ('"$PWD/build"', f'"{build_folder()}"'), ("build/src/cli/", f"{build_folder()}/src/cli/")]
+                         ('"$PWD/build"', f'"{build}"'), ("build/src/cli/", f"{build}/src/cli/")]
         port = self._replace[1][1].split()[-1]
         self._replace.append(("otad-cloud start ", f"otad-cloud start --port {port} --https-port 0 "))
         self._log = log
@@ -75,9 +57,9 @@ class Reader:
 
 
 @pytest.fixture
-def reader(tmp_path_factory):
+def reader(tmp_path_factory, build):
     folder = tmp_path_factory.mktemp("try")
-    reader = Reader(folder, folder / "terminals.log")
+    reader = Reader(folder, folder / "terminals.log", build)
     yield reader
     reader.close()
     print((folder / "terminals.log").read_text())
@@ -112,20 +94,17 @@ def test_every_block_does_what_the_page_says(reader):
     assert "AWS would not have it" not in reader.run("tests/cloud/otad-cloud status --dir /tmp/otad-try/cloud")[1]
 
 
-def test_otad_accepts_what_the_page_signs(tmp_path):
+def test_otad_accepts_what_the_page_signs(tmp_path, make_scene):
     image = make_image("1.1.0")
     (tmp_path / "rootfs.img").write_bytes(image)
     code = "\n".join(b.code for b in blocks("getting-started.md") if b.what == "sign")
     done = subprocess.run(["bash", "-eu", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0 and "Verified OK" in done.stdout, done.stderr
-    scene = Scene(tmp_path / "scene", build=build_folder(), trusted=False)
-    try:
-        (scene.gateway.trust / "codesign.pem").write_bytes((tmp_path / "codesign.pem").read_bytes())
-        signature = (tmp_path / "image.sig.b64").read_text()
-        job = scene.update(image, file={"signer": None, "signature": signature, "certfile": "codesign.pem"})
-        scene.expect_success(job, image, "1.1.0")
-    finally:
-        scene.close()
+    scene = make_scene(trusted=False)
+    (scene.gateway.trust / "codesign.pem").write_bytes((tmp_path / "codesign.pem").read_bytes())
+    signature = (tmp_path / "image.sig.b64").read_text()
+    job = scene.update(image, file={"signer": None, "signature": signature, "certfile": "codesign.pem"})
+    scene.expect_success(job, image, "1.1.0")
 
 
 STUBS = """

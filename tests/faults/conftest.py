@@ -1,15 +1,11 @@
 """Fixtures of the fault matrix: the end-to-end scene, with programs whose storage, clock and surroundings can be spoilt."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from e2e.scene import Scene     # noqa: E402
+from e2e.scene import Scene
 
 SHIM = Path(__file__).resolve().parent / "shim.c"
 # The programs may be built with AddressSanitizer, which would be first of all.
@@ -18,32 +14,6 @@ WRAPPER = """#!/bin/sh
 export ASAN_OPTIONS="${{ASAN_OPTIONS:-}}:verify_asan_link_order=0"
 exec env LD_PRELOAD='{shim}' OTAD_SHIM='{rules}' {environment} '{program}' "$@" {after}
 """
-
-
-def pytest_addoption(parser):
-    try:
-        parser.addoption("--build", default=os.environ.get("OTAD_BUILD", "build"),
-                         help="meson's build folder with the programs (default: OTAD_BUILD, or build)")
-    except ValueError:      # another folder's tests run as well, and have it
-        pass
-
-
-@pytest.fixture
-def tally(request):
-    """tally(n): this test tries n faults, not one."""
-    return lambda n: request.node.user_properties.append(("cases", n))
-
-
-def pytest_terminal_summary(terminalreporter):
-    def count(outcome):
-        return sum(dict(r.user_properties).get("cases", 1) for r in terminalreporter.getreports(outcome) if r.when == "call")
-    terminalreporter.write_line(f"faults: {count('passed') + count('failed')} tried, {count('failed')} failed")
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    outcome = yield
-    setattr(item, f"report_{call.when}", outcome.get_result())
 
 
 class SpoiltScene(Scene):
@@ -82,29 +52,10 @@ def shim(tmp_path_factory):
 
 
 @pytest.fixture
-def make_scene(tmp_path, request, shim):
-    """make_scene(**options of Scene): not powered on. Everything ends with the test; where it failed, the logs are shown."""
-    scenes = []
-
-    def make(**options):
-        options.setdefault("build", request.config.getoption("--build"))
-        scene = SpoiltScene(tmp_path / f"scene-{len(scenes)}", shim, **options)
-        scenes.append(scene)
-        return scene
-    yield make
-    errors = []
-    for scene in scenes:
-        failed = getattr(request.node, "report_call", None) is None or request.node.report_call.failed
-        try:
-            scene.close()
-            if not failed:
-                scene.check()
-        except Exception as error:      # noqa: the others are to be ended, too
-            errors.append(error)
-        if failed or errors:
-            print(scene.report())
-    if errors:
-        raise errors[0]
+def make_scene(tmp_path, build, shim, keep):
+    """make_scene(**options of Scene): not powered on."""
+    n = iter(range(1000))
+    return lambda **options: keep(SpoiltScene(tmp_path / f"scene-{next(n)}", shim, **{"build": build, **options}))
 
 
 @pytest.fixture
