@@ -25,11 +25,8 @@
 enum {
         JOB_MESSAGE_MAX_BYTES = 128 * 1024, /* the broker's limit for one payload */
         JSON_DEPTH_MAX = 32,
-        CLIENT_TOKEN_MAX = 64, /* bytes; ours are shorter, so a longer one is not ours: -EBADMSG */
-        PENDING_JOBS_MAX = 32, /* the service lists at most 15 */
-        JOB_DETAILS_MAX = 10,
-        JOB_DETAIL_KEY_MAX = 128,        /* bytes, [a-zA-Z0-9:_-]+ */
-        JOB_DETAIL_VALUE_MAX = 1024,     /* characters */
+        CLIENT_TOKEN_MAX = 64,           /* bytes; ours are shorter, so a longer one is not ours: -EBADMSG */
+        PENDING_JOBS_MAX = 32,           /* the service lists at most 15 */
         JOB_REJECTION_CODE_MAX = 64,     /* bytes */
         JOB_REJECTION_MESSAGE_MAX = 512, /* bytes */
 };
@@ -56,29 +53,11 @@ typedef struct PendingJobs {
 /* `get/accepted` and `notify`. */
 _must_use_ int pending_jobs_parse(const char *payload, size_t n_payload, PendingJobs *ret, const char **reterr);
 
-typedef struct JobDetail {
-        char *key;
-        char *value; /* hostile text: valid UTF-8, nothing more */
-} JobDetail;
-
-/*
- * What was reported last, as the service stored it. Never a reason to find a message bad: a detail that is not a pair
- * of texts within the service's limits is left out.
- */
-typedef struct JobDetails {
-        JobDetail items[JOB_DETAILS_MAX];
-        size_t n_items;
-        bool self_test; /* there is a key "self_test", whatever its value */
-} JobDetails;
-
-const char *job_details_get(const JobDetails *details, const char *key); /* NULL where absent; borrowed */
-
 /* A job execution, or the word that there is none. */
 typedef struct JobExecution {
         bool present; /* false: nothing is pending; all below up to the token is empty */
         char job_id[JOB_ID_MAX + 1];
         JobStatus status;
-        JobDetails details;
         int64_t version_number;         /* -1: not given */
         int64_t execution_number;       /* -1: not given */
         int64_t seconds_before_timeout; /* -1: no timer runs */
@@ -99,7 +78,6 @@ DEFINE_CLEANUP(JobExecution *, job_execution_free);
 typedef struct JobState {
         bool present;
         JobStatus status;
-        JobDetails details;
         int64_t version_number; /* -1: not given */
 } JobState;
 

@@ -16,10 +16,17 @@
 #include "codec/job-status.h"
 
 enum {
+        JOB_DETAILS_MAX = 10,
+        JOB_DETAIL_KEY_MAX = 128,    /* bytes, [a-zA-Z0-9:_-]+ */
         JOB_REPORT_VALUE_MAX = 1024, /* UTF-16 units, as the service counts */
         JOB_REPORT_VALUE_MAX_BYTES = 3 * JOB_REPORT_VALUE_MAX,
         JOB_STEP_TIMEOUT_MAX_MINUTES = 10080,
 };
+
+typedef struct JobDetail {
+        char *key;
+        char *value;
+} JobDetail;
 
 /*
  * A plain value with owned details: begin with job_report_init(), set what is wanted, end with job_report_done().
@@ -54,9 +61,7 @@ char *job_report_clean(char buffer[static JOB_REPORT_VALUE_MAX_BYTES + 1], const
  * -EINVAL: a status no device may set, or a token or number out of its range. -ENOMEM.
  */
 _must_use_ int job_report_format(const JobReport *report, char **ret); /* J/update */
-/* Takes only details, step time-out and token from the report. */
-_must_use_ int job_start_next_format(const JobReport *report, char **ret); /* start-next */
-_must_use_ int job_get_format(const char *client_token, char **ret);       /* get; "" or NULL: no token */
+_must_use_ int job_get_format(const char *client_token, char **ret);   /* get; "" or NULL: no token */
 /* `execution_number` -1: the latest one, as for $next. */
 _must_use_ int job_describe_format(int64_t execution_number, bool include_document, const char *client_token,
                                    char **ret); /* J/get, $next/get */

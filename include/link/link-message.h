@@ -143,5 +143,3 @@ bool link_session_is_valid(const char *session);
 bool link_job_id_is_valid(const char *job_id);
 bool link_target_is_valid(const char *target);
 bool link_cert_is_valid(const char *cert); /* may be empty; printable UTF-8 */
-/* Two Begin()s that mean the same bytes of the same session. */
-bool link_begin_is_same(const LinkBegin *a, const LinkBegin *b);

@@ -26,7 +26,6 @@ typedef enum HookStage {
 } HookStage;
 
 const char *hook_stage_to_string(HookStage stage); /* "pre-install" */
-int hook_stage_from_string(const char *word);      /* -EINVAL where unknown */
 
 /*
  * All texts may be NULL: unknown. Borrowed for the call. Control characters and invalid UTF-8 are escaped
@@ -55,8 +54,6 @@ typedef enum HookOutcome {
         HOOK_OUTCOME_FAILED,  /* any other status, a signal, or a script that cannot be executed */
         HOOK_OUTCOME_TIMED_OUT,
 } HookOutcome;
-
-const char *hook_outcome_to_string(HookOutcome outcome); /* "not-now" */
 
 /* Borrowed for the callback. Both texts are one escaped line. */
 typedef struct HookResult {

@@ -32,7 +32,6 @@ typedef enum TargetType {
 } TargetType;
 
 const char *target_type_to_string(TargetType type); /* "ab" */
-int target_type_from_string(const char *word);      /* -EINVAL where unknown */
 
 enum {
         TARGET_N_SLOTS = BOOT_N_SLOTS,

@@ -21,8 +21,7 @@ enum {
         DIGEST_HEX_MAX = 2 * DIGEST_MAX_BYTES + 1, /* with NUL */
 };
 
-const char *digest_algorithm_to_string(DigestAlgorithm algorithm); /* "sha256" */
-size_t digest_algorithm_size(DigestAlgorithm algorithm);           /* 32, 20 */
+size_t digest_algorithm_size(DigestAlgorithm algorithm); /* 32, 20 */
 
 /* A plain value: a finished digest. */
 typedef struct DigestValue {

@@ -21,7 +21,7 @@ static int read_state(const cJSON *root, JobState *state, const char **reterr)
         if (r < 0)
                 return r;
         state->present = true;
-        return message_read_details(item, &state->details);
+        return 0;
 }
 
 int job_update_parse(const char *payload, size_t n_payload, JobUpdate **ret, const char **reterr)
@@ -47,7 +47,6 @@ JobUpdate *job_update_free(JobUpdate *update)
 {
         if (!update)
                 return NULL;
-        job_details_done(&update->state.details);
         free(update);
         return NULL;
 }
@@ -114,7 +113,6 @@ JobRejection *job_rejection_free(JobRejection *rejection)
 {
         if (!rejection)
                 return NULL;
-        job_details_done(&rejection->state.details);
         free(rejection);
         return NULL;
 }

@@ -151,57 +151,6 @@ int pending_jobs_parse(const char *payload, size_t n_payload, PendingJobs *ret, 
         return 0;
 }
 
-void job_details_done(JobDetails *details)
-{
-        for (size_t i = 0; i < details->n_items; i++) {
-                free(details->items[i].key);
-                free(details->items[i].value);
-        }
-        *details = (JobDetails){0};
-}
-
-static size_t count_characters(const char *text)
-{
-        size_t n = 0;
-
-        for (; *text; text++)
-                n += ((unsigned char)*text & 0xc0) != 0x80;
-        return n;
-}
-
-int message_read_details(const cJSON *object, JobDetails *details)
-{
-        const cJSON *map = cJSON_GetObjectItemCaseSensitive(object, "statusDetails"), *item;
-
-        if (!cJSON_IsObject(map))
-                return 0;
-        for (item = map->child; item; item = item->next) {
-                JobDetail *detail = &details->items[details->n_items];
-
-                if (strcmp(item->string, "self_test") == 0)
-                        details->self_test = true;
-                if (details->n_items == JOB_DETAILS_MAX || !cJSON_IsString(item) ||
-                    !text_is_token(item->string, JOB_DETAIL_KEY_MAX, ":_-") ||
-                    count_characters(item->valuestring) > JOB_DETAIL_VALUE_MAX)
-                        continue;
-
-                details->n_items++;
-                detail->key = strdup(item->string);
-                detail->value = strdup(item->valuestring);
-                if (!detail->key || !detail->value)
-                        return -ENOMEM;
-        }
-        return 0;
-}
-
-const char *job_details_get(const JobDetails *details, const char *key)
-{
-        for (size_t i = 0; i < details->n_items; i++)
-                if (strcmp(details->items[i].key, key) == 0)
-                        return details->items[i].value;
-        return NULL;
-}
-
 int message_read_status(const cJSON *object, JobStatus *ret, const char **reterr)
 {
         const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, "status");
@@ -274,7 +223,7 @@ static int read_execution(const cJSON *item, JobExecution *execution, const char
                         return r;
         }
         execution->present = true;
-        return message_read_details(item, &execution->details);
+        return 0;
 }
 
 int job_execution_parse(const char *payload, size_t n_payload, JobExecution **ret, const char **reterr)
@@ -313,7 +262,6 @@ JobExecution *job_execution_free(JobExecution *execution)
 {
         if (!execution)
                 return NULL;
-        job_details_done(&execution->details);
         free(execution->document);
         free(execution);
         return NULL;

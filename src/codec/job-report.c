@@ -203,22 +203,6 @@ int job_report_format(const JobReport *report, char **ret)
         return r < 0 ? r : print(object, ret);
 }
 
-int job_start_next_format(const JobReport *report, char **ret)
-{
-        _cleanup_(cJSON_Deletep) cJSON *object = cJSON_CreateObject();
-        int r;
-
-        if (!object)
-                return -ENOMEM;
-        r = add_details(object, report);
-        /* -1 stops a timer, and before this there is none: the service takes it in an update only. */
-        if (r >= 0)
-                r = report->step_timeout_minutes == -1 ? -EINVAL : add_step_timeout(object, report);
-        if (r >= 0)
-                r = add_token(object, report->client_token);
-        return r < 0 ? r : print(object, ret);
-}
-
 int job_get_format(const char *client_token, char **ret)
 {
         _cleanup_(cJSON_Deletep) cJSON *object = cJSON_CreateObject();

@@ -19,6 +19,3 @@ _must_use_ int message_open(const char *payload, size_t n_payload, cJSON **ret,
 /* An absent number leaves *ret as it is. */
 _must_use_ int message_read_number(const cJSON *object, const char *name, int64_t *ret, const char **reterr);
 _must_use_ int message_read_status(const cJSON *object, JobStatus *ret, const char **reterr);
-/* Fails for want of memory only; what it has read until then is for job_details_done(). */
-_must_use_ int message_read_details(const cJSON *object, JobDetails *details);
-void job_details_done(JobDetails *details);

@@ -44,31 +44,6 @@ const char *hook_stage_to_string(HookStage stage)
         return stage_words[stage];
 }
 
-int hook_stage_from_string(const char *word)
-{
-        for (int i = 0; i < _HOOK_STAGE_MAX; i++)
-                if (strcmp(stage_words[i], word) == 0)
-                        return i;
-        return -EINVAL;
-}
-
-const char *hook_outcome_to_string(HookOutcome outcome)
-{
-        switch (outcome) {
-        case HOOK_OUTCOME_DONE:
-                return "done";
-        case HOOK_OUTCOME_NOT_NOW:
-                return "not-now";
-        case HOOK_OUTCOME_SKIPPED:
-                return "skipped";
-        case HOOK_OUTCOME_FAILED:
-                return "failed";
-        case HOOK_OUTCOME_TIMED_OUT:
-                return "timed-out";
-        }
-        return "failed";
-}
-
 static void environment_done(Environment *environment)
 {
         for (size_t i = 0; i < environment->n; i++)

@@ -20,14 +20,6 @@ const char *target_type_to_string(TargetType type)
         return type_words[type];
 }
 
-int target_type_from_string(const char *word)
-{
-        for (int i = 0; i < _TARGET_TYPE_MAX; i++)
-                if (strcmp(type_words[i], word) == 0)
-                        return i;
-        return -EINVAL;
-}
-
 /* An absent text stays absent. */
 static int copy_text(const char *text, char **ret)
 {

@@ -6,12 +6,11 @@
 #include <stdbool.h>
 
 static const struct {
-        const char *word;
         const char *openssl_name;
         size_t n_bytes;
 } algorithms[] = {
-        [DIGEST_SHA256] = {"sha256", "SHA2-256", 32},
-        [DIGEST_SHA1] = {"sha1", "SHA1", 20},
+        [DIGEST_SHA256] = {"SHA2-256", 32},
+        [DIGEST_SHA1] = {"SHA1", 20},
 };
 _Static_assert(ELEMENTSOF(algorithms) == _DIGEST_ALGORITHM_MAX, "one line for each algorithm");
 
@@ -20,12 +19,6 @@ struct Digest {
         EVP_MD_CTX *context;
         bool is_finished;
 };
-
-const char *digest_algorithm_to_string(DigestAlgorithm algorithm)
-{
-        assert((unsigned)algorithm < _DIGEST_ALGORITHM_MAX);
-        return algorithms[algorithm].word;
-}
 
 size_t digest_algorithm_size(DigestAlgorithm algorithm)
 {

@@ -99,10 +99,6 @@ static void test_execution(void **state)
         assert_true(e->present);
         assert_string_equal(e->job_id, "AFR_OTA-fw-41");
         assert_int_equal(e->status, JOB_STATUS_IN_PROGRESS);
-        assert_int_equal(e->details.n_items, 2);
-        assert_string_equal(job_details_get(&e->details, "receive"), "64/158");
-        assert_null(job_details_get(&e->details, "other"));
-        assert_true(e->details.self_test);
         assert_int_equal(e->version_number, 3);
         assert_int_equal(e->execution_number, 1);
         assert_int_equal(e->seconds_before_timeout, 3400);
@@ -144,7 +140,6 @@ static void test_execution_forms(void **state)
         assert_int_equal(e->version_number, 0);
         assert_int_equal(e->execution_number, -1);
         assert_int_equal(e->seconds_before_timeout, 0);
-        assert_false(e->details.self_test);
         job_execution_free(e);
 
         e = execution_of("{\"execution\":{\"jobId\":\"b\",\"status\":\"PAUSED\",\"futureMember\":[1,{\"a\":2}]}}");
@@ -159,31 +154,6 @@ static void test_execution_forms(void **state)
         job_execution_free(e);
 }
 
-static void test_details(void **state)
-{
-        JobExecution *e;
-
-        (void)state;
-        e = execution_of("{\"execution\":{\"jobId\":\"b\",\"status\":\"QUEUED\",\"statusDetails\":{\"self_test\":7,"
-                         "\"ok\":\"yes\",\"bad key\":\"x\",\"list\":[],\"" SIXTY SIXTY TEN "\":\"x\"}}}");
-        assert_true(e->details.self_test);
-        assert_int_equal(e->details.n_items, 1);
-        assert_string_equal(e->details.items[0].key, "ok");
-        job_execution_free(e);
-
-        e = execution_of(
-                "{\"execution\":{\"jobId\":\"b\",\"status\":\"QUEUED\",\"statusDetails\":{\"a\":\"\",\"b\":\"\","
-                "\"c\":\"\",\"d\":\"\",\"e\":\"\",\"f\":\"\",\"g\":\"\",\"h\":\"\",\"i\":\"\",\"j\":\"\","
-                "\"k\":\"\",\"self_test\":\"\"}}}");
-        assert_int_equal(e->details.n_items, JOB_DETAILS_MAX);
-        assert_true(e->details.self_test);
-        job_execution_free(e);
-
-        e = execution_of("{\"execution\":{\"jobId\":\"b\",\"status\":\"QUEUED\",\"statusDetails\":\"none\"}}");
-        assert_int_equal(e->details.n_items, 0);
-        job_execution_free(e);
-}
-
 static void test_update(void **state)
 {
         JobUpdate *u = NULL;
@@ -193,7 +163,6 @@ static void test_update(void **state)
         assert_true(u->state.present);
         assert_int_equal(u->state.status, JOB_STATUS_IN_PROGRESS);
         assert_int_equal(u->state.version_number, 4);
-        assert_string_equal(job_details_get(&u->state.details, "receive"), "64/158");
         assert_string_equal(u->client_token, "u-20");
         assert_int_equal(u->timestamp_sec, 1760000202);
         u = job_update_free(u);
@@ -221,7 +190,6 @@ static void test_rejection(void **state)
         assert_string_equal(j->message, "expected 3, found 5");
         assert_true(j->state.present);
         assert_int_equal(j->state.version_number, 5);
-        assert_string_equal(job_details_get(&j->state.details, "receive"), "128/158");
         assert_string_equal(j->client_token, "u-20");
         job_rejection_free(j);
 
@@ -392,17 +360,11 @@ static void test_status(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_pending),
-                cmocka_unit_test(test_pending_many),
-                cmocka_unit_test(test_execution),
-                cmocka_unit_test(test_no_execution),
-                cmocka_unit_test(test_execution_forms),
-                cmocka_unit_test(test_details),
-                cmocka_unit_test(test_update),
-                cmocka_unit_test(test_rejection),
-                cmocka_unit_test(test_bad),
-                cmocka_unit_test(test_mangled),
-                cmocka_unit_test(test_status),
+                cmocka_unit_test(test_pending),         cmocka_unit_test(test_pending_many),
+                cmocka_unit_test(test_execution),       cmocka_unit_test(test_no_execution),
+                cmocka_unit_test(test_execution_forms), cmocka_unit_test(test_update),
+                cmocka_unit_test(test_rejection),       cmocka_unit_test(test_bad),
+                cmocka_unit_test(test_mangled),         cmocka_unit_test(test_status),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

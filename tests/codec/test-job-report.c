@@ -66,22 +66,9 @@ static void test_freertos_words(void **state)
 
 static void test_others(void **state)
 {
-        JobReport report;
         char *text;
 
         (void)state;
-        job_report_init(&report, JOB_STATUS_UNKNOWN);
-        assert_format(job_start_next_format, &report, "{}");
-        assert_int_equal(job_report_add(&report, "phase", "claimed"), 0);
-        report.step_timeout_minutes = 60;
-        strcpy(report.client_token, "s-18");
-        assert_format(
-                job_start_next_format, &report,
-                "{\"statusDetails\":{\"phase\":\"claimed\"},\"stepTimeoutInMinutes\":60,\"clientToken\":\"s-18\"}");
-        report.step_timeout_minutes = -1;
-        assert_int_equal(job_start_next_format(&report, &text), -EINVAL);
-        job_report_done(&report);
-
         assert_int_equal(job_get_format("g-17", &text), 0);
         assert_string_equal(text, "{\"clientToken\":\"g-17\"}");
         free(text);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/time-util.h"
+#include "begin-same.h"
 #include "link/link-client.h"
 #include "link/link-server.h"
 
@@ -266,7 +267,7 @@ static void test_calls(void **state)
         assert_false(end.failed);
         assert_int_equal(end.offsets.n_files, 2);
         assert_int_equal(end.offsets.resume_bytes[0], 4096);
-        assert_true(link_begin_is_same(&begin, &f->begun));
+        assert_true(begin_is_same(&begin, &f->begun));
 
         assert_int_equal(link_client_write(client, 1, 77, on_write, &end), 0);
         turn_until(f, &end.n_done, 2);

@@ -151,14 +151,6 @@ static void test_hostile_values_stay_one_line(void **state)
         assert_non_null(strstr(text, "\nOTAD_VERSION=$(touch /tmp/never) `id` ; \"'\n"));
 }
 
-static void test_words(void **state)
-{
-        for (int i = 0; i < _HOOK_STAGE_MAX; i++)
-                assert_int_equal(hook_stage_from_string(hook_stage_to_string((HookStage)i)), i);
-        assert_int_equal(hook_stage_from_string("install"), -EINVAL);
-        assert_string_equal(hook_outcome_to_string(HOOK_OUTCOME_NOT_NOW), "not-now");
-}
-
 static void test_free_before_the_end(void **state)
 {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
@@ -186,7 +178,6 @@ int main(void)
                 cmocka_unit_test(test_all_variables),
                 cmocka_unit_test(test_unknown_is_empty),
                 cmocka_unit_test(test_hostile_values_stay_one_line),
-                cmocka_unit_test(test_words),
                 cmocka_unit_test(test_free_before_the_end),
         };
 
