@@ -8,31 +8,22 @@
 
 #include "base/backoff.h"
 #include "base/log.h"
-#include "base/record.h"
 #include "base/time-util.h"
+#include "outbox-record.h"
 
 enum {
         FINALS_MAX = 16,
         MISMATCHES_MAX = 3, /* of a version, answered at once; then somebody else writes all the time */
 };
 
-static const char record_name[] = "outbox";
-
-typedef struct Entry {
-        JobKey key; /* not set: free */
-        JobReport report;
-        bool saved;                /* finals: is on disk */
-        bool claim_first, claimed; /* finals: the cloud wants to hear IN_PROGRESS before; that was tried */
-} Entry;
-
 struct Outbox {
         OutboxParams params;
         const OutboxOps *ops;
         void *userdata;
 
-        Entry finals[FINALS_MAX]; /* oldest first, without gaps */
+        OutboxEntry finals[FINALS_MAX]; /* oldest first, without gaps */
         size_t n_finals;
-        Entry progress;
+        OutboxEntry progress;
         bool progress_unsent;
 
         JobKey known; /* the job whose version number we know */
@@ -50,28 +41,22 @@ struct Outbox {
         Backoff backoff;
 };
 
-static void entry_done(Entry *entry)
-{
-        job_report_done(&entry->report);
-        *entry = (Entry){0};
-}
-
 Outbox *outbox_free(Outbox *o)
 {
         if (!o)
                 return NULL;
         for (size_t i = 0; i < o->n_finals; i++)
-                entry_done(&o->finals[i]);
-        entry_done(&o->progress);
+                outbox_entry_done(&o->finals[i]);
+        outbox_entry_done(&o->progress);
         free(o);
         return NULL;
 }
 
-static Entry *find_final(const Outbox *o, const JobKey *key)
+static OutboxEntry *find_final(const Outbox *o, const JobKey *key)
 {
         for (size_t i = 0; i < o->n_finals; i++)
                 if (job_key_equal(&o->finals[i].key, key))
-                        return (Entry *)&o->finals[i];
+                        return (OutboxEntry *)&o->finals[i];
         return NULL;
 }
 
@@ -90,118 +75,13 @@ bool outbox_is_idle(const Outbox *o)
         return o->n_finals == 0 && !o->progress_unsent && !job_key_is_set(&o->asked);
 }
 
-static int set_field(Record *record, size_t index, const char *name, const char *value)
-{
-        char field[64];
-
-        snprintf(field, sizeof(field), "%zu.%s", index, name);
-        return record_set(record, field, value);
-}
-
-static int entry_store(Record *record, size_t index, const Entry *entry)
-{
-        char key[JOB_KEY_TEXT_MAX], name[32];
-        int r;
-
-        r = set_field(record, index, "job", job_key_format(&entry->key, key));
-        if (r >= 0)
-                r = set_field(record, index, "status", job_status_to_string(entry->report.status));
-        for (size_t k = 0; r >= 0 && k < entry->report.n_details; k++) {
-                snprintf(name, sizeof(name), "key%zu", k);
-                r = set_field(record, index, name, entry->report.details[k].key);
-                if (r < 0)
-                        break;
-                snprintf(name, sizeof(name), "value%zu", k);
-                r = set_field(record, index, name, entry->report.details[k].value);
-        }
-        return r;
-}
-
 static int save(Outbox *o)
 {
-        _cleanup_(record_freep) Record *record = NULL;
-        int r = 0;
+        int r = outbox_record_save(o->params.dir_fd, o->finals, o->n_finals);
 
-        if (o->n_finals == 0)
-                return record_remove(o->params.dir_fd, record_name);
-        record = record_new();
-        if (!record)
-                return -ENOMEM;
-        for (size_t i = 0; r >= 0 && i < o->n_finals; i++)
-                r = entry_store(record, i, &o->finals[i]);
-        if (r >= 0)
-                r = record_save(record, o->params.dir_fd, record_name);
         for (size_t i = 0; r >= 0 && i < o->n_finals; i++)
                 o->finals[i].saved = true;
         return r;
-}
-
-static const char *get_field(const Record *record, size_t index, const char *name)
-{
-        char field[64];
-
-        snprintf(field, sizeof(field), "%zu.%s", index, name);
-        return record_get(record, field);
-}
-
-/* -ENOENT: no more. -EBADMSG: the bytes are those we wrote, yet they make no sense (another version wrote them). */
-static int entry_load(const Record *record, size_t index, Entry *ret)
-{
-        const char *key = get_field(record, index, "job"), *status = get_field(record, index, "status");
-        Entry entry = {.saved = true};
-        char name[32];
-        int r = 0;
-
-        if (!key)
-                return -ENOENT;
-        if (!status || job_key_parse(key, &entry.key) < 0 || !job_status_is_terminal(job_status_from_string(status)))
-                return -EBADMSG;
-        job_report_init(&entry.report, job_status_from_string(status));
-        for (size_t k = 0; r >= 0 && k < JOB_DETAILS_MAX; k++) {
-                const char *detail, *value;
-
-                snprintf(name, sizeof(name), "key%zu", k);
-                detail = get_field(record, index, name);
-                snprintf(name, sizeof(name), "value%zu", k);
-                value = get_field(record, index, name);
-                if (!detail || !value)
-                        break;
-                r = job_report_add(&entry.report, detail, value);
-        }
-        if (r < 0) {
-                entry_done(&entry);
-                return r;
-        }
-        *ret = entry;
-        return 0;
-}
-
-static int load(Outbox *o)
-{
-        _cleanup_(record_freep) Record *record = NULL;
-        int r;
-
-        r = record_load(o->params.dir_fd, record_name, &record);
-        if (r == -ENOENT)
-                return 0;
-        if (r == -EBADMSG) {
-                log_error("The record of final statuses the cloud has not accepted yet is damaged: put aside as "
-                          "'%s.damaged'. A job that ended just before may time out in the cloud.",
-                          record_name);
-                return 0;
-        }
-        if (r < 0)
-                return r;
-        while (o->n_finals < FINALS_MAX) {
-                r = entry_load(record, o->n_finals, &o->finals[o->n_finals]);
-                if (r < 0)
-                        break;
-                o->n_finals++;
-        }
-        if (r == -EBADMSG)
-                log_error("The record '%s' has an entry that makes no sense; it and what follows is dropped",
-                          record_name);
-        return r == -ENOMEM ? r : 0;
 }
 
 int outbox_new(const OutboxParams *params, const OutboxOps *ops, void *userdata, Outbox **ret)
@@ -218,14 +98,14 @@ int outbox_new(const OutboxParams *params, const OutboxOps *ops, void *userdata,
                 .known_version = -1,
                 .backoff = {.base_usec = USEC_PER_SEC, .cap_usec = 300 * USEC_PER_SEC},
         };
-        r = load(o);
+        r = outbox_record_load(params->dir_fd, o->finals, FINALS_MAX, &o->n_finals);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(o);
         return 0;
 }
 
-static void send(Outbox *o, Entry *entry, uint64_t now_usec)
+static void send(Outbox *o, OutboxEntry *entry, uint64_t now_usec)
 {
         _cleanup_free_ char *json = NULL;
         JobReport claim, *report = &entry->report;
@@ -276,7 +156,7 @@ void outbox_drop_progress(Outbox *o)
         if (o->only_progress_waits)
                 o->not_before_usec = 0;
         o->progress_unsent = false;
-        entry_done(&o->progress);
+        outbox_entry_done(&o->progress);
 }
 
 void outbox_progress(Outbox *o, const JobKey *key, JobReport *report, uint64_t now_usec)
@@ -286,7 +166,7 @@ void outbox_progress(Outbox *o, const JobKey *key, JobReport *report, uint64_t n
                 return;
         }
         outbox_drop_progress(o);
-        o->progress = (Entry){.key = *key, .report = *report};
+        o->progress = (OutboxEntry){.key = *key, .report = *report};
         *report = (JobReport){0};
         o->progress_unsent = true;
         pump(o, now_usec);
@@ -296,9 +176,9 @@ static void remove_final(Outbox *o, size_t index)
 {
         int r;
 
-        entry_done(&o->finals[index]);
-        memmove(&o->finals[index], &o->finals[index + 1], (o->n_finals - index - 1) * sizeof(Entry));
-        o->finals[--o->n_finals] = (Entry){0};
+        outbox_entry_done(&o->finals[index]);
+        memmove(&o->finals[index], &o->finals[index + 1], (o->n_finals - index - 1) * sizeof(OutboxEntry));
+        o->finals[--o->n_finals] = (OutboxEntry){0};
         r = save(o);
         if (r < 0)
                 log_warning_errno(r, "Cannot write down that a final status was delivered, it may be sent again: %m");
@@ -306,7 +186,7 @@ static void remove_final(Outbox *o, size_t index)
 
 int outbox_finish(Outbox *o, const JobKey *key, JobReport *report, uint64_t now_usec)
 {
-        Entry *entry = find_final(o, key);
+        OutboxEntry *entry = find_final(o, key);
         int r;
 
         assert(job_status_is_terminal(report->status));
@@ -321,7 +201,7 @@ int outbox_finish(Outbox *o, const JobKey *key, JobReport *report, uint64_t now_
         }
         if (job_key_equal(&o->progress.key, key))
                 outbox_drop_progress(o);
-        o->finals[o->n_finals++] = (Entry){.key = *key, .report = *report};
+        o->finals[o->n_finals++] = (OutboxEntry){.key = *key, .report = *report};
         *report = (JobReport){0};
         r = save(o);
         pump(o, now_usec);
@@ -355,7 +235,7 @@ void outbox_on_disconnected(Outbox *o)
 /* What was asked is answered for good: nothing of it is sent again. */
 static void settle(Outbox *o)
 {
-        Entry *final = find_final(o, &o->asked);
+        OutboxEntry *final = find_final(o, &o->asked);
 
         if (final)
                 final->claim_first = false;
@@ -431,7 +311,7 @@ static void give_up(Outbox *o, const JobRejection *rejection, uint64_t now_usec)
         settle(o);
 }
 
-static Entry *asked_entry(Outbox *o)
+static OutboxEntry *asked_entry(Outbox *o)
 {
         if (job_status_is_terminal(o->asked_status))
                 return find_final(o, &o->asked);
@@ -444,7 +324,7 @@ static Entry *asked_entry(Outbox *o)
  */
 static void on_invalid_transition(Outbox *o, const JobRejection *rejection, uint64_t now_usec)
 {
-        Entry *entry = asked_entry(o);
+        OutboxEntry *entry = asked_entry(o);
 
         if (rejection->state.present && job_status_is_terminal(rejection->state.status)) {
                 take_gone(o, rejection->state.status, job_status_to_string(rejection->state.status));
@@ -496,7 +376,7 @@ static void on_version_mismatch(Outbox *o, const JobRejection *rejection, uint64
 
 static void on_invalid_request(Outbox *o, const JobRejection *rejection, uint64_t now_usec)
 {
-        Entry *entry = asked_entry(o);
+        OutboxEntry *entry = asked_entry(o);
 
         if (!entry || entry->report.n_details == 0) {
                 give_up(o, rejection, now_usec);
