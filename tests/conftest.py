@@ -1,12 +1,13 @@
 """What tests of every folder share: where the programs are, gateways that end with their test, and a count of cases."""
 
+import collections
 import os
 from pathlib import Path
 
 import pytest
 
-# What one case of a folder's tests is called in the closing lines.
-CASES = {"faults": "faults", "hostile": "attacks"}
+# What the cases are called that a file's tests try, in the closing lines.
+CASES = {"faults/test_documents.py": "bad inputs", "faults/": "faults", "hostile/": "attacks"}
 
 
 def pytest_addoption(parser):
@@ -61,10 +62,13 @@ def tally(request):
 
 
 def pytest_terminal_summary(terminalreporter):
-    def count(outcome, folder):
-        return sum(dict(report.user_properties).get("cases", 1) for report in terminalreporter.getreports(outcome)
-                   if report.when == "call" and Path(report.nodeid).parts[0] == folder)
-    for folder, what in CASES.items():
-        passed, failed = count("passed", folder), count("failed", folder)
-        if passed + failed > 0:
-            terminalreporter.write_line(f"{what}: {passed + failed} tried, {failed} in tests that failed")
+    tried, failed = collections.Counter(), collections.Counter()
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            what = next((name for path, name in CASES.items() if report.nodeid.startswith(path)), None)
+            if what and report.when == "call":
+                n = dict(report.user_properties).get("cases", 1)
+                tried[what] += n
+                failed[what] += n if outcome == "failed" else 0
+    for what, n in tried.items():
+        terminalreporter.write_line(f"{what}: {n} tried, {failed[what]} in tests that failed")
