@@ -3,7 +3,8 @@
  *
  * After every connect it asks for the pending list, describes one job after the other until its owner takes one, and
  * from then on watches that the held job is still there. Notifications are hints only: they may be lost, doubled or
- * late, so the list and the job are read from the service again, and at least every refresh_usec.
+ * late, so the list and the job are read from the service again, and at least every refresh_usec. A job whose description
+ * does not come after some tries lets those behind it pass.
  *
  * Told the time; one request is under way at a time. Source: AWS IoT Developer Guide, "Jobs device MQTT API" and "Jobs
  * notifications".

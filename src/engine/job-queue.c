@@ -11,7 +11,10 @@
 #include "base/time-util.h"
 #include "codec/job-report.h"
 
-enum { SKIPPED_MAX = 2 * PENDING_JOBS_MAX };
+enum {
+        SKIPPED_MAX = 2 * PENDING_JOBS_MAX,
+        TRIES_MAX = 3, /* to have a job described; then those behind it come first */
+};
 
 typedef enum Asked { ASKED_NOTHING, ASKED_LIST, ASKED_HELD, ASKED_CANDIDATE } Asked;
 
@@ -36,6 +39,7 @@ struct JobQueue {
         uint64_t not_before_usec;
         uint64_t refresh_deadline_usec;
         unsigned last_token;
+        unsigned n_tries; /* in a row, to have the same candidate described */
         Backoff backoff;
 };
 
@@ -85,6 +89,19 @@ static const JobSummary *first_candidate(const JobQueue *q)
                         return &q->list.jobs[i];
         }
         return NULL;
+}
+
+static void move_to_back(JobQueue *q, const JobKey *key)
+{
+        for (size_t i = 0; i < q->list.n_jobs; i++) {
+                JobSummary job = q->list.jobs[i];
+
+                if (strcmp(job.job_id, key->job_id) != 0)
+                        continue;
+                memmove(&q->list.jobs[i], &q->list.jobs[i + 1], (q->list.n_jobs - i - 1) * sizeof(job));
+                q->list.jobs[q->list.n_jobs - 1] = job;
+                return;
+        }
 }
 
 static bool may_look_further(const JobQueue *q)
@@ -236,6 +253,7 @@ void job_queue_on_list(JobQueue *q, const PendingJobs *list, uint64_t now_usec)
         }
         q->list = *list;
         q->want_list = false;
+        q->n_tries = 0;
         prune_skipped(q);
         backoff_reset(&q->backoff);
         q->refresh_deadline_usec = usec_add(now_usec, q->params.refresh_usec);
@@ -261,6 +279,7 @@ static void on_candidate_described(JobQueue *q, const JobExecution *execution, u
 {
         JobKey listed = q->asked_key, key;
 
+        q->n_tries = 0;
         if (!execution->present || job_status_is_terminal(execution->status)) {
                 skip(q, &listed);
                 return;
@@ -293,6 +312,10 @@ static void try_again_later(JobQueue *q, const char *why, uint64_t now_usec)
         /* What was asked is wanted still: a held job by want_held, a candidate by the list. */
         q->want_list |= q->asked == ASKED_LIST;
         q->want_held |= q->asked == ASKED_HELD;
+        if (q->asked == ASKED_CANDIDATE && ++q->n_tries == TRIES_MAX) {
+                move_to_back(q, &q->asked_key);
+                q->n_tries = 0;
+        }
         q->asked = ASKED_NOTHING;
         q->not_before_usec = usec_add(now_usec, wait);
 }

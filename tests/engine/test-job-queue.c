@@ -252,6 +252,11 @@ TRANSCRIPT(test_list_and_next_in_any_order, {"connected", "list"}, {"list", ""},
 TRANSCRIPT(test_unreadable_is_left_alone, {"connected", "list"}, {"list u1 a1", "describe u1"}, {"unreadable x1", ""},
            {"unreadable u1", "describe a1"}, {"is a1", "job a1"}, {"unreadable a1", ""});
 
+TRANSCRIPT(test_one_that_is_never_described, {"connected", "list"}, {"list u1 a1", "describe u1"}, {"timer", ""},
+           {"timer", "describe u1"}, {"rejected InternalError", ""}, {"timer", "describe u1"}, {"timer", ""},
+           {"timer", "describe a1"}, {"is a1", "job a1"}, {"let-go", "list"}, {"list u1", "describe u1"},
+           {"rejected RequestThrottled", ""}, {"timer", "describe u1"});
+
 TRANSCRIPT(test_no_memory, {"connected", "list"}, {"list m1", "describe m1"}, {"is m1", "job m1"},
            {"timer", "describe m1"}, {"is m1", "job m1"}, {"notify", ""}, {"timer", "list"});
 
@@ -384,6 +389,7 @@ int main(void)
                 CASE(test_candidate_over_meanwhile),
                 CASE(test_list_and_next_in_any_order),
                 CASE(test_unreadable_is_left_alone),
+                CASE(test_one_that_is_never_described),
                 CASE(test_no_memory),
                 CASE(test_second_job_waits),
                 CASE(test_not_in_the_list_but_described_fine),

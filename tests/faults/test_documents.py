@@ -81,15 +81,16 @@ def expect_nothing_hostile(scene):
 
 
 def test_larger_than_a_message(make_scene, tally):
-    """Such a job never gets as far as otad: it is asked for again, at growing gaps, and when it is gone the next one is done."""
+    """Such a job never gets as far as otad: it is asked for again, at growing gaps, and those behind it are done."""
     tally(len(TOO_LARGE))
     scene = make_scene().power_on()
+    scene.allowed.add("internal-error")         # the broker tells the cloud that it could not deliver
     for name, document in TOO_LARGE.items():
         job = scene.cloud.create_job(THING, document, job_id=f"large-{len(name)}")
         scene.cloud.wait_message("device", f"/jobs/{job}/get$")     # the gaps grew with the one before
         time.sleep(1.5)
         assert len(scene.cloud.find_messages("device", f"/jobs/{job}/get$")) < 6, name
-        assert scene.cloud.execution(THING, job).status == "QUEUED"
-        scene.cloud.cancel(job)
-    scene.allowed.add("internal-error")         # the broker tells the cloud that it could not deliver
+        if name != list(TOO_LARGE)[-1]:
+            scene.cloud.cancel(job)
     scene.expect_next_works()
+    assert scene.cloud.execution(THING, job).status == "QUEUED"
