@@ -142,6 +142,8 @@ class Conduct:
         if not match:
             return
         client_id, how = match.groups()
+        if client_id in self._service_ids:
+            return
         client = self._clients.get(client_id)
         thing = client.thing if client else None
         if how.startswith("already connected"):

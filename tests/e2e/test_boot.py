@@ -21,8 +21,9 @@ def test_self_test_that_crashes(scene):
     assert "signal" in execution.details["detail"]
 
 
-def test_new_software_cannot_reach_the_broker(scene):
+def test_new_software_cannot_reach_the_broker(make_scene):
     """No commit without the cloud: after selftest.timeout-sec the old software is back, by the installer alone."""
+    scene = make_scene(config={"selftest": {"timeout-sec": 3}})
     job = scene.update(make_image("1.1.0", boot="no-network"))
     execution = scene.expect_failure(job, "selftest-timeout")
     assert execution.statuses[-1] == "FAILED" and scene.gateway.n_boots == 4       # 1.0.0, new, 1.0.0, and the good one
@@ -70,8 +71,9 @@ def test_starts_again_and_again(make_scene):
     scene.expect_failure(job, "selftest-failed")
 
 
-def test_reboot_that_does_not_come(scene):
+def test_reboot_that_does_not_come(make_scene):
     """The hook says it is done, and the machine stays up: undone after reboot.timeout-sec, no reboot needed."""
+    scene = make_scene(config={"reboot": {"timeout-sec": 3}})
     scene.gateway.plan_hook("reboot", quiet=True, times=1)
     job = scene.update(make_image("1.1.0"))
     scene.extra_connects += 1       # it had said goodbye
