@@ -92,6 +92,7 @@ def make_device(cloud):
         devices.append(device)
         if subscribe:
             device.subscribe(*subscribe)
+        cloud.sync()        # what the broker's log says of it is known, too
         return device
     yield make
     for device in devices:
