@@ -128,7 +128,8 @@ def test_a_mistake_in_a_fault_fails_the_test(cloud, device):
 def test_disconnect_keeps_persistent_sessions(cloud, make_device):
     device = make_device(clean=False)
     cloud.disconnect("dev-7")
-    assert device.disconnected.get(timeout=5) != 0 and not cloud.conduct.connected("dev-7")
+    assert device.disconnected.get(timeout=5) != 0
+    cloud.wait_until(lambda: not cloud.conduct.connected("dev-7"), 5)
     queue(cloud)
     device.close()
     device.connect()
