@@ -101,6 +101,7 @@ typedef struct Config {
                 uint64_t backoff_base_usec;
                 uint64_t backoff_cap_usec;
                 uint64_t stable_usec; /* a connection that lasted so long resets the backoff */
+                uint64_t away_usec;
                 ConfigMqttVersion mqtt_version;
         } broker;
         struct {

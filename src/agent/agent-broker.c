@@ -1,5 +1,6 @@
 #include "agent-private.h"
 
+#include "base/log-event.h"
 #include "base/log.h"
 #include "base/time-util.h"
 
@@ -13,6 +14,29 @@ static void connect_again(MqttClient *client, void *userdata)
                 log_error_errno(r, "Cannot connect to the broker again: %m");
 }
 
+static void note_connection(Agent *a, bool connected)
+{
+        if (a->connected != connected) {
+                a->connected = connected;
+                a->connection_usec = now_usec();
+                a->told_away = false;
+        }
+}
+
+/* Asked whenever a try has failed: no timer is needed for it. */
+static void tell_if_away(Agent *a, const char *reason)
+{
+        uint64_t away = usec_sub(now_usec(), a->connection_usec);
+        char text[DURATION_TEXT_MAX];
+
+        if (a->told_away || away < a->config->broker.away_usec)
+                return;
+        a->told_away = true;
+        log_event(LOG_EVENT_BROKER_AWAY, &(LogFields){.endpoint = a->config->broker.endpoint},
+                  "No connection to the broker %s:%u for %s: %s; trying on", a->config->broker.endpoint,
+                  a->config->broker.port, duration_format(text, away), reason);
+}
+
 static void on_mqtt_connected(MqttClient *client, void *userdata)
 {
         Agent *a = userdata;
@@ -20,8 +44,10 @@ static void on_mqtt_connected(MqttClient *client, void *userdata)
         const char *const *filters = engine_filters(a->engine, &n_filters);
         int r;
 
-        log_info("Connected to the broker %s:%u as '%s'", a->config->broker.endpoint, a->config->broker.port,
-                 a->config->thing_name);
+        note_connection(a, true);
+        log_event(LOG_EVENT_BROKER_CONNECTED, &(LogFields){.endpoint = a->config->broker.endpoint},
+                  "Connected to the broker %s:%u as '%s'", a->config->broker.endpoint, a->config->broker.port,
+                  a->config->thing_name);
         r = mqtt_client_subscribe(client, filters, n_filters, 1, &a->jobs_subscription);
         if (r < 0) {
                 log_error_errno(r, "Cannot subscribe to the job topics, connecting again: %m");
@@ -34,8 +60,10 @@ static void on_mqtt_disconnected(MqttClient *client, const char *reason, uint64_
         char text[DURATION_TEXT_MAX];
         Agent *a = userdata;
 
+        note_connection(a, false);
         log_warning("Not connected to the broker %s:%u: %s; trying again in %s", a->config->broker.endpoint,
                     a->config->broker.port, reason, duration_format(text, retry_usec));
+        tell_if_away(a, reason);
         a->jobs_subscription = a->stream_subscription = 0;
         engine_on_disconnected(a->engine, now_usec());
         agent_after_event(a);
@@ -71,6 +99,7 @@ static void on_mqtt_goodbye(MqttClient *client, void *userdata)
 {
         Agent *a = userdata;
 
+        note_connection(a, false);
         log_info("Said goodbye to the broker");
         engine_on_goodbye(a->engine, now_usec());
         agent_after_event(a);

@@ -29,6 +29,9 @@ struct Agent {
         MqttClient *mqtt;
         unsigned jobs_subscription; /* ids of the SUBSCRIBEs under way; 0: none */
         unsigned stream_subscription;
+        bool connected;
+        uint64_t connection_usec; /* since when it is so */
+        bool told_away;           /* since then, that it has been away for long */
 
         HttpClient *http;
         HttpFetch *fetch;

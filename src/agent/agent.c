@@ -7,6 +7,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "base/file-util.h"
+#include "base/log-event.h"
 #include "base/log.h"
 #include "base/time-util.h"
 
@@ -265,7 +266,11 @@ int agent_new(sd_event *event, const Config *config, Agent **ret)
 
         if (!a)
                 return -ENOMEM;
-        *a = (Agent){.event = sd_event_ref(event), .config = config, .state_dir_fd = -1, .data_fd = -1};
+        *a = (Agent){.event = sd_event_ref(event),
+                     .config = config,
+                     .state_dir_fd = -1,
+                     .data_fd = -1,
+                     .connection_usec = now_usec()};
         r = open_state_folder(a);
         if (r < 0)
                 return r;
@@ -289,7 +294,8 @@ int agent_new(sd_event *event, const Config *config, Agent **ret)
         if (r < 0)
                 return log_error_errno(r, "Cannot start: %m");
         if (!config->signing.required)
-                log_warning("signing.required is false: images without a signature are installed");
+                log_event(LOG_EVENT_UNSIGNED_ALLOWED, &(LogFields){0},
+                          "signing.required is false: images without a signature are installed");
         agent_after_event(a);
         *ret = TAKE_PTR(a);
         return 0;

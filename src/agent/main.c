@@ -10,6 +10,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "agent/agent.h"
+#include "base/log-event.h"
 #include "base/log.h"
 #include "config/config.h"
 
@@ -134,7 +135,8 @@ int main(int argc, char *argv[])
                 return config_describe(stdout) < 0;
         r = config_load(options.config_path, &config, &message);
         if (r < 0) {
-                log_error("%s", message ? message : strerror(-r));
+                log_event(LOG_EVENT_CONFIG_REFUSED, &(LogFields){.file = options.config_path}, "%s",
+                          message ? message : strerror(-r));
                 return 3;
         }
         if (options.check_config) {

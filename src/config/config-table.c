@@ -123,6 +123,8 @@ static const ConfigKey root_keys[] = {
          .doc = "The ceiling of that ceiling."},
         {NUMBER("broker.stable-sec", SECONDS, broker.stable_usec, 1, 86400, "60"),
          .doc = "A connection that lasted so long makes the failures before it forgotten."},
+        {NUMBER("broker.away-sec", SECONDS, broker.away_usec, 1, 2592000, "900"),
+         .doc = "Without the broker for so long, the journal is told so as an error, once."},
         {WORD("broker.mqtt-version", Config, broker.mqtt_version, mqtt_version_words), .fallback = "5",
          .doc = "The MQTT version spoken. 5 tells why a broker closes a connection."},
 

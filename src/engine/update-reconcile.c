@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log-event.h"
 #include "base/log.h"
 #include "base/time-util.h"
 #include "update-private.h"
@@ -144,6 +145,22 @@ static void go_on_downloading(Update *u, uint64_t now_usec)
 
 /* -- the end ------------------------------------------------------------------------------------------------ */
 
+/* How it ended well was told when it was committed. */
+static void log_end(const Update *u, JobStatus job_status)
+{
+        const LogFields fields = {
+                .job_id = u->key.job_id,
+                .state = update_state_to_string(u->state),
+                .error = failure_reason_to_string(u->failure.reason),
+        };
+
+        if (job_status == JOB_STATUS_SUCCEEDED)
+                log_notice("Job %s: %s", u->key.job_id, job_status_to_string(job_status));
+        else
+                log_event(LOG_EVENT_UPDATE_FAILED, &fields, "Job %s: %s: %s", u->key.job_id,
+                          job_status_to_string(job_status), u->failure.detail);
+}
+
 static void conclude(Update *u, JobStatus job_status, uint64_t now_usec)
 {
         UpdateStatus status;
@@ -165,8 +182,7 @@ static void conclude(Update *u, JobStatus job_status, uint64_t now_usec)
                 }
         }
         if (!u->concluded)
-                log_notice("Job %s: %s%s%s", u->key.job_id, job_status_to_string(job_status),
-                           failure_is_set(&u->failure) ? ": " : "", u->failure.detail);
+                log_end(u, job_status);
         u->concluded = true;
         if (u->device.session[0])
                 update_call(u, INSTALL_CALL_RELEASE);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log-event.h"
 #include "base/log.h"
 #include "base/time-util.h"
 #include "base/version.h"
@@ -42,9 +43,10 @@ int policy_check_file(const InstallParams *params, const InstallFile *file, Fail
                         return fail(reterr, FAILURE_SIGNATURE_MISSING, EKEYREJECTED,
                                     "target %s: the image has no signature, and signing.required is true",
                                     file->target);
-                log_warning(
-                        "Target %s: the image has NO SIGNATURE, and signing.required is false: whoever can create "
-                        "a job decides what runs here",
+                log_event(
+                        LOG_EVENT_UNSIGNED_ALLOWED, &(LogFields){.target = file->target},
+                        "Target %s: the image has NO SIGNATURE, and signing.required is false: whoever can create a "
+                        "job decides what runs here",
                         file->target);
                 return 0;
         }

@@ -18,6 +18,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
+#include "base/log-event.h"
 #include "install/session.h"
 #include "target/boot.h"
 #include "target/hook.h"
@@ -181,6 +182,8 @@ void session_read_version(InstallSession *s);
 void session_wait_and_retry(InstallSession *s, const Failure *failure);
 void session_tick(InstallSession *s);
 void session_tell_state(InstallSession *s);
+/* An event of this session, with what its record knows. */
+void session_log_event(const InstallSession *s, LogEvent event, const char *what);
 /* Called by plan.c when a plan has ended. */
 void session_on_plan_end(InstallSession *s, Verb verb, InstallOutcome outcome, const Failure *failure);
 void session_give_up_rollback(InstallSession *s, const Failure *failure);

@@ -11,6 +11,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
+#include "base/log-event.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "installer.h"
@@ -157,7 +158,8 @@ int main(int argc, char **argv)
         (void)umask(0022);
         r = config_load(options.config, &config, &message);
         if (r < 0) {
-                log_error("%s", message ?: strerror(-r));
+                log_event(LOG_EVENT_CONFIG_REFUSED, &(LogFields){.file = options.config}, "%s",
+                          message ?: strerror(-r));
                 return EXIT_USAGE;
         }
         if (options.check_config)

@@ -92,7 +92,7 @@ static void test_every_key_is_read(void **state)
                 parse("thing-name: \"a:Z_9-\"; broker = { endpoint = \"::1\"; port = 0x1BB; root-ca = \"/r\"; cert = "
                       "\"/c\"; "
                       "key = \"/k\"; keep-alive-sec = 1200L; connect-timeout-sec = 300; answer-timeout-sec = 1; "
-                      "backoff-base-msec = 10; backoff-cap-sec = 1; stable-sec = 86400; mqtt-version = \"3.1.1\"; }; "
+                      "backoff-base-msec = 10; backoff-cap-sec = 1; stable-sec = 86400; away-sec = 1; mqtt-version = \"3.1.1\"; }; "
                       "jobs: { reject-foreign = TRUE; refresh-sec = 10; step-timeout-min = 10080; progress-sec = 1; "
                       "progress-percent = 100; }; download: { protocols = ( \"mqtt\" ); https-ca = \"/h\"; "
                       "block-bytes = 256; window-bytes = 131072; aws-limits = false; stall-sec = 3600; "
@@ -120,6 +120,7 @@ static void test_every_key_is_read(void **state)
         assert_int_equal(c->broker.backoff_base_usec, 10 * USEC_PER_MSEC);
         assert_int_equal(c->broker.backoff_cap_usec, USEC_PER_SEC);
         assert_int_equal(c->broker.stable_usec, 86400 * USEC_PER_SEC);
+        assert_int_equal(c->broker.away_usec, USEC_PER_SEC);
         assert_int_equal(c->broker.mqtt_version, CONFIG_MQTT_3_1_1);
         assert_true(c->jobs.reject_foreign);
         assert_int_equal(c->jobs.refresh_usec, 10 * USEC_PER_SEC);

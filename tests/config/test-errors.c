@@ -41,7 +41,7 @@ static const ConfigCase cases[] = {
                              "version, targets, hook, boot, selftest, reboot, installer, paths, control"},
         {T "broker: {\n  endpoint = \"e\";\n  prot = 1;\n};\n" A,
          "x:4: broker.prot: unknown key; allowed: endpoint, port, root-ca, cert, key, keep-alive-sec, "
-         "connect-timeout-sec, answer-timeout-sec, backoff-base-msec, backoff-cap-sec, stable-sec, mqtt-version"},
+         "connect-timeout-sec, answer-timeout-sec, backoff-base-msec, backoff-cap-sec, stable-sec, away-sec, mqtt-version"},
         {T B "version: { path = \"/x\"; };\n" A,
          "x:3: version.path: unknown key; allowed: file, key, allow-downgrade"},
         {T B A "selftest: { timeout-sec: { }; };\n",

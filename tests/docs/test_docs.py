@@ -109,6 +109,17 @@ def test_status_details_are_those_reported():
     assert {row[0].strip("`") for row in table_rows(section)} - {"key"} == reported
 
 
+# monitoring.md
+
+def test_events_are_those_of_the_code():
+    code = source("src/base/log-event.c")
+    events = re.findall(r'= \{"([a-z-]+)",\s+"[0-9a-f]{32}",\s+LOG_(\w+)\}', code)
+    rows = [(row[0].strip("`"), row[1].upper()) for row in table_rows(read("monitoring.md")) if len(row) == 4]
+    assert [r for r in rows if r[0] != "event"] == [(word, level.replace("ERROR", "ERR")) for word, level in events]
+    assert set(first_column("monitoring.md", "The journal")) - {word for word, _ in events} == set(
+        re.findall(r'"(OTAD_\w+)"', code))
+
+
 # hooks.md
 
 def first_column(page, heading):
