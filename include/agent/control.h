@@ -50,6 +50,8 @@ typedef struct ControlParams {
 /* None may be NULL; none may free the control. */
 typedef struct ControlOps {
         void (*status)(EngineStatus *ret, void *userdata); /* engine_status() */
+        /* Of the moment, for one answer; borrowed until the next call. */
+        const struct CertificateWatch *(*certificates)(void *userdata);
         /* engine_suspend() and its like: 0, -EALREADY, -ENOENT, -EPERM, or another errno. */
         int (*suspend)(void *userdata);
         int (*resume)(void *userdata);

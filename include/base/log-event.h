@@ -28,6 +28,7 @@ typedef enum LogEvent {
         LOG_EVENT_BROKER_AWAY, /* for long */
         LOG_EVENT_STATUS_REFUSED,
         /* the device */
+        LOG_EVENT_CERTIFICATE_ENDS,
         LOG_EVENT_UNSIGNED_ALLOWED,
         LOG_EVENT_RECORD_DAMAGED,
         LOG_EVENT_INSTALLER_AWAY,
@@ -43,6 +44,7 @@ typedef struct LogFields {
         const char *error; /* word of base/failure.h */
         const char *target;
         const char *version;
+        const char *certificate; /* its file */
         const char *endpoint;
         const char *file; /* a record, or the configuration */
 } LogFields;

@@ -165,6 +165,9 @@ typedef struct Config {
         struct {
                 char *bus; /* "system", "user", "none" or a D-Bus address */
         } control;
+        struct {
+                unsigned warn_days; /* 0: never */
+        } certificates;
 } Config;
 
 /*

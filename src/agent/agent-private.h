@@ -4,6 +4,7 @@
  *   agent.c            life, timer, operator, what systemd is told
  *   agent-broker.c     broker: transport/mqtt-client
  *   agent-store.c      image store: transport/http-client
+ *   agent-watch.c      certificates that end, for the journal and otactl
  *   agent-installer.c  otad-installer and the data pipe: link/link-client
  *
  * The agent_op_* are those of engine/world.h; none answers from inside.
@@ -14,6 +15,7 @@
 
 #include "agent/agent.h"
 #include "agent/control.h"
+#include "certificate-watch.h"
 #include "config/config.h"
 #include "engine/engine.h"
 #include "link/link-client.h"
@@ -42,6 +44,9 @@ struct Agent {
         InstallCall call; /* under way */
         int data_fd;
         sd_event_source *data_source;
+
+        CertificateWatch certificates;
+        sd_event_source *certificates_timer; /* once a day */
 
         sd_event_source *timer;
         /* Outcomes of what could not even be started; told from the loop, since an op never answers by itself. */
@@ -75,3 +80,6 @@ void agent_op_begin(const LinkBegin *begin, void *userdata);
 void agent_op_write(unsigned file, uint64_t offset, void *userdata);
 void agent_op_roll_back(const Failure *why, void *userdata);
 int agent_start_link(Agent *a);
+
+const CertificateWatch *agent_certificates(void *userdata); /* read anew */
+int agent_start_watch(Agent *a);

@@ -159,6 +159,7 @@ static int on_control_cancel(const char *why, void *userdata)
 
 static const ControlOps control_ops = {
         .status = on_control_status,
+        .certificates = agent_certificates,
         .suspend = on_control_suspend,
         .resume = on_control_resume,
         .cancel = on_control_cancel,
@@ -251,6 +252,7 @@ Agent *agent_free(Agent *a)
         link_client_free(a->link);
         mqtt_client_free(a->mqtt);
         agent_op_data_close(a);
+        sd_event_source_disable_unref(a->certificates_timer);
         sd_event_source_disable_unref(a->timer);
         sd_event_source_disable_unref(a->deferred);
         close_fd(a->state_dir_fd);
@@ -283,6 +285,8 @@ int agent_new(sd_event *event, const Config *config, Agent **ret)
                 r = sd_event_source_set_enabled(a->deferred, SD_EVENT_OFF);
         if (r >= 0)
                 r = start_engine(a);
+        if (r >= 0)
+                r = agent_start_watch(a);
         if (r >= 0)
                 r = start_control(a);
         if (r >= 0)

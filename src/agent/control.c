@@ -407,6 +407,7 @@ static int on_get_status(sd_bus_message *m, void *userdata, sd_bus_error *reterr
 
         observe(c, &status);
         plan(c, &status);
+        facts.certificates = c->ops->certificates(c->userdata);
         facts.bytes_per_second = (uint64_t)c->watch.bytes_per_second;
         if (status.update.device) {
                 device = *status.update.device;

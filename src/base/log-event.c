@@ -26,6 +26,7 @@ static const Event events[_LOG_EVENT_MAX] = {
         [LOG_EVENT_BROKER_CONNECTED] = {"broker-connected", "019803dc1c3a46d9a4c090d4acb4c32a", LOG_INFO},
         [LOG_EVENT_BROKER_AWAY] = {"broker-away", "1f0ba12b4d6a401b823601d7f24a1f3a", LOG_ERR},
         [LOG_EVENT_STATUS_REFUSED] = {"status-refused", "ac36c55b178641adaf2d7af664925daa", LOG_ERR},
+        [LOG_EVENT_CERTIFICATE_ENDS] = {"certificate-ends", "91a4c13c42064c468d1cd265aa88aa53", LOG_WARNING},
         [LOG_EVENT_UNSIGNED_ALLOWED] = {"unsigned-allowed", "f3364a91a7cc415a876c64b099db4416", LOG_WARNING},
         [LOG_EVENT_RECORD_DAMAGED] = {"record-damaged", "b836c479d3dc46b28ffcd125ce35b12d", LOG_ERR},
         [LOG_EVENT_INSTALLER_AWAY] = {"installer-away", "99537f61e6ee466bad00535d6a9dc5da", LOG_WARNING},
@@ -53,6 +54,7 @@ void log_event(LogEvent event, const LogFields *fields, const char *format, ...)
                 {"OTAD_ERROR", fields->error},
                 {"OTAD_TARGET", fields->target},
                 {"OTAD_VERSION", fields->version},
+                {"OTAD_CERTIFICATE", fields->certificate},
                 {"OTAD_ENDPOINT", fields->endpoint},
                 {"OTAD_FILE", fields->file},
         };

@@ -219,6 +219,9 @@ static const ConfigKey root_keys[] = {
         {TEXT("control.bus", Config, control.bus, 256, config_text_is_bus,
               "\"system\", \"user\", \"none\" or a D-Bus address such as \"unix:path=/run/bus\""),
          .fallback = "system", .doc = "The bus on which otad offers `org.otad1`."},
+
+        {NUMBER("certificates.warn-days", NUMBER, certificates.warn_days, 0, 3650, "30"),
+         .doc = "Warn so long before a certificate of the device, the broker's root or a signer ends. 0: never."},
 };
 const ConfigTable config_table = {"", root_keys, ELEMENTSOF(root_keys), sizeof(Config)};
 /* clang-format on */

@@ -12,6 +12,7 @@
 
 #include "agent/control.h"
 #include "base/time-util.h"
+#include "certificate-watch.h"
 #include "link/peer-bus.h"
 #include "unit.h"
 
@@ -73,8 +74,16 @@ static int fake_cancel(const char *why, void *userdata)
         return f->answer;
 }
 
+static const CertificateWatch *fake_certificates(void *userdata)
+{
+        static const CertificateWatch none;
+
+        return &none;
+}
+
 static const ControlOps ops = {
         .status = fake_status,
+        .certificates = fake_certificates,
         .suspend = fake_suspend,
         .resume = fake_resume,
         .cancel = fake_cancel,

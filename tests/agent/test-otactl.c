@@ -14,6 +14,7 @@
 
 #include "agent/control.h"
 #include "base/time-util.h"
+#include "certificate-watch.h"
 #include "link/link-server.h"
 #include "unit.h"
 
@@ -106,10 +107,20 @@ static int fake_cancel(const char *why, void *userdata)
         return 0;
 }
 
+static const CertificateWatch *fake_certificates(void *userdata)
+{
+        static const CertificateWatch none;
+
+        return &none;
+}
+
 static int run_otad(const char *runtime_dir, int ready_fd)
 {
-        static const ControlOps ops = {
-                .status = fake_status, .suspend = fake_suspend, .resume = fake_resume, .cancel = fake_cancel};
+        static const ControlOps ops = {.status = fake_status,
+                                       .certificates = fake_certificates,
+                                       .suspend = fake_suspend,
+                                       .resume = fake_resume,
+                                       .cancel = fake_cancel};
         ControlParams params = {.thing_name = "gw", .runtime_dir = runtime_dir, .bus = "none"};
         FakeOtad o = {.device = {.selftest_left_usec = USEC_INFINITY}};
 

@@ -83,6 +83,7 @@ static void test_defaults(void **state)
         assert_string_equal(c->paths.runtime, "/run/otad");
         assert_string_equal(c->paths.boot_id, "/proc/sys/kernel/random/boot_id");
         assert_string_equal(c->control.bus, "system");
+        assert_int_equal(c->certificates.warn_days, 30);
 }
 
 /* Every key away from its default, at the ends of its range where it has one. */
@@ -92,7 +93,8 @@ static void test_every_key_is_read(void **state)
                 parse("thing-name: \"a:Z_9-\"; broker = { endpoint = \"::1\"; port = 0x1BB; root-ca = \"/r\"; cert = "
                       "\"/c\"; "
                       "key = \"/k\"; keep-alive-sec = 1200L; connect-timeout-sec = 300; answer-timeout-sec = 1; "
-                      "backoff-base-msec = 10; backoff-cap-sec = 1; stable-sec = 86400; away-sec = 1; mqtt-version = \"3.1.1\"; }; "
+                      "backoff-base-msec = 10; backoff-cap-sec = 1; stable-sec = 86400; away-sec = 1; mqtt-version = "
+                      "\"3.1.1\"; }; "
                       "jobs: { reject-foreign = TRUE; refresh-sec = 10; step-timeout-min = 10080; progress-sec = 1; "
                       "progress-percent = 100; }; download: { protocols = ( \"mqtt\" ); https-ca = \"/h\"; "
                       "block-bytes = 256; window-bytes = 131072; aws-limits = false; stall-sec = 3600; "
@@ -106,7 +108,7 @@ static void test_every_key_is_read(void **state)
                       "boot: { timeout-sec = 600; }; selftest: { timeout-sec = 86400; max-boots = 1; }; "
                       "reboot: { timeout-sec = 1; }; installer: { peer-user = \"u\"; idle-exit-sec = 86400; }; "
                       "paths: { state = \"/s\"; installer-state = \"/i\"; runtime = \"/st\"; boot-id = \"/b\"; }; "
-                      "control: { bus = \"unix:path=/tmp/bus\"; };");
+                      "control: { bus = \"unix:path=/tmp/bus\"; }; certificates: { warn-days = 0; };");
 
         assert_string_equal(c->thing_name, "a:Z_9-");
         assert_string_equal(c->broker.endpoint, "::1");
@@ -162,6 +164,7 @@ static void test_every_key_is_read(void **state)
         assert_string_equal(c->paths.runtime, "/st"); /* begins like paths.state and is not inside it */
         assert_string_equal(c->paths.boot_id, "/b");
         assert_string_equal(c->control.bus, "unix:path=/tmp/bus");
+        assert_int_equal(c->certificates.warn_days, 0);
 }
 
 static void test_targets(void **state)

@@ -37,11 +37,13 @@ static const ConfigCase cases[] = {
         {T B A "\n/* a comment\n", "x:5: a comment without an end; allowed: /* ... */"},
         {T B A "boot: { timeout-sec = \"\\\"", "x:4: a string without an end; allowed: \"...\""},
         {T B A "jobs: [ 1, \"a\" ];\n", "x:4: mismatched element type in array; allowed: " SYNTAX},
-        {"thing = \"t\";\n", "x:1: thing: unknown key; allowed: thing-name, broker, jobs, download, signing, "
-                             "version, targets, hook, boot, selftest, reboot, installer, paths, control"},
+        {"thing = \"t\";\n",
+         "x:1: thing: unknown key; allowed: thing-name, broker, jobs, download, signing, "
+         "version, targets, hook, boot, selftest, reboot, installer, paths, control, certificates"},
         {T "broker: {\n  endpoint = \"e\";\n  prot = 1;\n};\n" A,
          "x:4: broker.prot: unknown key; allowed: endpoint, port, root-ca, cert, key, keep-alive-sec, "
-         "connect-timeout-sec, answer-timeout-sec, backoff-base-msec, backoff-cap-sec, stable-sec, away-sec, mqtt-version"},
+         "connect-timeout-sec, answer-timeout-sec, backoff-base-msec, backoff-cap-sec, stable-sec, away-sec, "
+         "mqtt-version"},
         {T B "version: { path = \"/x\"; };\n" A,
          "x:3: version.path: unknown key; allowed: file, key, allow-downgrade"},
         {T B A "selftest: { timeout-sec: { }; };\n",

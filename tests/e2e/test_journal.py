@@ -1,5 +1,7 @@
 """What an operator's tools read in the journal: the fields as they are sent, event by event."""
 
+import datetime
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -129,3 +131,33 @@ def test_a_configuration_that_is_refused(make_watched):
         assert done.returncode == 3
         refused = wait_event(scene, "config-refused", SYSLOG_IDENTIFIER=name)
         assert refused["OTAD_FILE"] == str(scene.gateway.config) and "nonsense: unknown key" in refused["MESSAGE"]
+
+
+def in_days(days):
+    return datetime.datetime.utcnow() + datetime.timedelta(days=days, hours=1)
+
+
+def test_certificates_near_their_end(make_watched):
+    """The device's and a signer's end soon, the others do not: journal, otactl status and its JSON say so."""
+    scene = make_watched(config={"signing": {"dates": "always"}, "certificates": {"warn-days": 20}})
+    assert not scene.journal.find("certificate-ends")
+    thing = scene.gateway.thing
+    for path in thing.cert, thing.key:
+        path.unlink()
+    scene.cloud.authority.thing(THING, not_after=in_days(10))
+    scene.gateway.trust_signer(scene.cloud.add_signer("old", not_before=in_days(-400), not_after=in_days(-3)))
+    scene.gateway.trust_signer(scene.cloud.add_signer("new", not_after=in_days(25)))
+    scene.gateway.restart("otad")
+    scene.extra_connects += 1
+    wait_event(scene, "broker-connected")
+    assert {(e["OTAD_CERTIFICATE"], e["MESSAGE"].split(" ", 4)[4].split(" ", 1)[1]) for e in scene.journal.find("certificate-ends")} == {
+        (str(thing.cert), "in 10 days"), ("old.pem", "ended 2 days ago")}
+    found = json.loads(scene.gateway.otactl("status", "--json").stdout)["certificates"]
+    by_file = {c["file"]: c for c in found}
+    assert [c["kind"] for c in found] == ["device", "root-ca", "signer", "signer", "signer"]
+    assert {f for f, c in by_file.items() if c["ends_soon"]} == {str(thing.cert), "old.pem"}
+    assert by_file[str(thing.cert)]["days_left"] == 10 and by_file["new.pem"]["days_left"] == 25
+    assert by_file["old.pem"]["days_left"] == -2
+    said = scene.gateway.otactl("status").stdout
+    assert f"the device certificate {thing.cert} ends on" in said and "the signer certificate old.pem has ended" in said
+    assert "new.pem" not in said
