@@ -21,6 +21,12 @@ _must_use_ ssize_t pread_full(int fd, void *data, size_t n_data, uint64_t offset
  */
 _must_use_ int file_replace(int dir_fd, const char *name, const void *data, size_t n_data, mode_t mode);
 
+/*
+ * The same for what other programs read and is written anew after a power cut: without a sync, so that it may then be the
+ * old, the new, or empty; and with `mode` whatever the umask.
+ */
+_must_use_ int file_replace_unsynced(int dir_fd, const char *name, const void *data, size_t n_data, mode_t mode);
+
 /* Reads at most max_bytes of a regular file; -EFBIG beyond. *ret gets a NUL after its *ret_size bytes. */
 _must_use_ int file_read(int dir_fd, const char *name, size_t max_bytes, char **ret, size_t *ret_size);
 

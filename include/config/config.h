@@ -168,6 +168,10 @@ typedef struct Config {
         struct {
                 unsigned warn_days; /* 0: never */
         } certificates;
+        struct {
+                char *file; /* "": none */
+                uint64_t interval_usec;
+        } metrics;
 } Config;
 
 /*

@@ -4,6 +4,7 @@
  *   agent.c            life, timer, operator, what systemd is told
  *   agent-broker.c     broker: transport/mqtt-client
  *   agent-store.c      image store: transport/http-client
+ *   agent-metrics.c    the text file for Prometheus
  *   agent-watch.c      certificates that end, for the journal and otactl
  *   agent-installer.c  otad-installer and the data pipe: link/link-client
  *
@@ -19,6 +20,7 @@
 #include "config/config.h"
 #include "engine/engine.h"
 #include "link/link-client.h"
+#include "metrics.h"
 #include "transport/http-client.h"
 #include "transport/mqtt-client.h"
 
@@ -47,6 +49,12 @@ struct Agent {
 
         CertificateWatch certificates;
         sd_event_source *certificates_timer; /* once a day */
+
+        sd_event_source *metrics_timer; /* NULL: metrics.file is not set */
+        Metrics metrics;
+        uint64_t metrics_usec; /* when they were written */
+        bool metrics_changed;  /* since then; the timer is set for it */
+        bool metrics_failed;
 
         sd_event_source *timer;
         /* Outcomes of what could not even be started; told from the loop, since an op never answers by itself. */
@@ -83,3 +91,8 @@ int agent_start_link(Agent *a);
 
 const CertificateWatch *agent_certificates(void *userdata); /* read anew */
 int agent_start_watch(Agent *a);
+
+/* Nothing where metrics.file is not set. */
+void agent_observe_metrics(Agent *a);
+int agent_start_metrics(Agent *a);
+void agent_stop_metrics(Agent *a);

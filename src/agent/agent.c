@@ -37,6 +37,7 @@ void agent_after_event(Agent *a)
         int r = 0;
 
         notify_status(a);
+        agent_observe_metrics(a);
         if (deadline == USEC_INFINITY) {
                 (void)sd_event_source_set_enabled(a->timer, SD_EVENT_OFF);
                 return;
@@ -100,6 +101,8 @@ static void agent_op_changed(void *userdata)
 
         if (a->control)
                 control_changed(a->control);
+        if (a->engine)
+                agent_observe_metrics(a);
 }
 
 static const WorldOps world = {
@@ -245,6 +248,7 @@ Agent *agent_free(Agent *a)
         if (!a)
                 return NULL;
         a->control = control_free(a->control);
+        agent_stop_metrics(a);
         /* The engine before what it uses: it lets go of downloads by the ops. */
         engine_free(a->engine);
         http_fetch_free(a->fetch);
@@ -287,6 +291,8 @@ int agent_new(sd_event *event, const Config *config, Agent **ret)
                 r = start_engine(a);
         if (r >= 0)
                 r = agent_start_watch(a);
+        if (r >= 0)
+                r = agent_start_metrics(a);
         if (r >= 0)
                 r = start_control(a);
         if (r >= 0)

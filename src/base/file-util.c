@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -76,7 +77,7 @@ int directory_sync(int dir_fd)
         return fsync(dir_fd) < 0 ? -errno : 0;
 }
 
-int file_replace(int dir_fd, const char *name, const void *data, size_t n_data, mode_t mode)
+static int replace(int dir_fd, const char *name, const void *data, size_t n_data, mode_t mode, bool sync)
 {
         _cleanup_close_ int fd = -1;
         char temporary[256];
@@ -89,7 +90,9 @@ int file_replace(int dir_fd, const char *name, const void *data, size_t n_data, 
         if (fd < 0)
                 return -errno;
         r = write_full(fd, data, n_data);
-        if (r >= 0 && fsync(fd) < 0)
+        if (r >= 0 && !sync && fchmod(fd, mode) < 0)
+                r = -errno;
+        if (r >= 0 && sync && fsync(fd) < 0)
                 r = -errno;
         if (r >= 0 && renameat(dir_fd, temporary, dir_fd, name) < 0)
                 r = -errno;
@@ -97,7 +100,17 @@ int file_replace(int dir_fd, const char *name, const void *data, size_t n_data, 
                 (void)unlinkat(dir_fd, temporary, 0);
                 return r;
         }
-        return directory_sync(dir_fd);
+        return sync ? directory_sync(dir_fd) : 0;
+}
+
+int file_replace(int dir_fd, const char *name, const void *data, size_t n_data, mode_t mode)
+{
+        return replace(dir_fd, name, data, n_data, mode, true);
+}
+
+int file_replace_unsynced(int dir_fd, const char *name, const void *data, size_t n_data, mode_t mode)
+{
+        return replace(dir_fd, name, data, n_data, mode, false);
 }
 
 int file_read(int dir_fd, const char *name, size_t max_bytes, char **ret, size_t *ret_size)

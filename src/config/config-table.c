@@ -222,6 +222,11 @@ static const ConfigKey root_keys[] = {
 
         {NUMBER("certificates.warn-days", NUMBER, certificates.warn_days, 0, 3650, "30"),
          .doc = "Warn so long before a certificate of the device, the broker's root or a signer ends. 0: never."},
+
+        {PATH("metrics.file", Config, metrics.file), .fallback = "", .may_be_empty = true,
+         .doc = "A text file for Prometheus' node_exporter, its name ending in `.prom`. Empty: none."},
+        {NUMBER("metrics.interval-sec", SECONDS, metrics.interval_usec, 5, 86400, "60"),
+         .doc = "How often it is written where nothing has changed."},
 };
 const ConfigTable config_table = {"", root_keys, ELEMENTSOF(root_keys), sizeof(Config)};
 /* clang-format on */

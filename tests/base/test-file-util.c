@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -41,6 +42,25 @@ static void test_replace_and_read(void **state)
         assert_int_equal(unlinkat(dir_fd, "f", 0), 0);
 }
 
+/* Others are to read it, whatever the umask. */
+static void test_replace_unsynced(void **state)
+{
+        mode_t before = umask(0077);
+        _cleanup_free_ char *text = NULL;
+        struct stat st;
+        size_t n_text;
+
+        assert_int_equal(file_replace_unsynced(dir_fd, "f", "first", 5, 0644), 0);
+        assert_int_equal(file_replace_unsynced(dir_fd, "f", "2nd", 3, 0644), 0);
+        (void)umask(before);
+        assert_int_equal(file_read(dir_fd, "f", 10, &text, &n_text), 0);
+        assert_string_equal(text, "2nd");
+        assert_int_equal(fstatat(dir_fd, "f", &st, 0), 0);
+        assert_int_equal(st.st_mode & 07777, 0644);
+        assert_int_equal(faccessat(dir_fd, ".f.new", F_OK, 0), -1);
+        assert_int_equal(unlinkat(dir_fd, "f", 0), 0);
+}
+
 static void test_directories_are_made_once(void **state)
 {
         char path[128];
@@ -68,6 +88,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_replace_and_read),
+                cmocka_unit_test(test_replace_unsynced),
                 cmocka_unit_test(test_directories_are_made_once),
                 cmocka_unit_test(test_reading_past_the_end_is_short),
         };

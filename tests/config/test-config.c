@@ -84,6 +84,8 @@ static void test_defaults(void **state)
         assert_string_equal(c->paths.boot_id, "/proc/sys/kernel/random/boot_id");
         assert_string_equal(c->control.bus, "system");
         assert_int_equal(c->certificates.warn_days, 30);
+        assert_string_equal(c->metrics.file, "");
+        assert_int_equal(c->metrics.interval_usec, 60 * USEC_PER_SEC);
 }
 
 /* Every key away from its default, at the ends of its range where it has one. */
@@ -108,7 +110,8 @@ static void test_every_key_is_read(void **state)
                       "boot: { timeout-sec = 600; }; selftest: { timeout-sec = 86400; max-boots = 1; }; "
                       "reboot: { timeout-sec = 1; }; installer: { peer-user = \"u\"; idle-exit-sec = 86400; }; "
                       "paths: { state = \"/s\"; installer-state = \"/i\"; runtime = \"/st\"; boot-id = \"/b\"; }; "
-                      "control: { bus = \"unix:path=/tmp/bus\"; }; certificates: { warn-days = 0; };");
+                      "control: { bus = \"unix:path=/tmp/bus\"; }; certificates: { warn-days = 0; }; "
+                      "metrics: { file = \"/m.prom\"; interval-sec = 86400; };");
 
         assert_string_equal(c->thing_name, "a:Z_9-");
         assert_string_equal(c->broker.endpoint, "::1");
@@ -165,6 +168,8 @@ static void test_every_key_is_read(void **state)
         assert_string_equal(c->paths.boot_id, "/b");
         assert_string_equal(c->control.bus, "unix:path=/tmp/bus");
         assert_int_equal(c->certificates.warn_days, 0);
+        assert_string_equal(c->metrics.file, "/m.prom");
+        assert_int_equal(c->metrics.interval_usec, 86400 * USEC_PER_SEC);
 }
 
 static void test_targets(void **state)

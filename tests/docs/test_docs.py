@@ -120,6 +120,15 @@ def test_events_are_those_of_the_code():
         re.findall(r'"(OTAD_\w+)"', code))
 
 
+def test_metrics_are_those_of_the_code():
+    code = source("src/agent/metrics.c")
+    written = re.findall(r'put_family\(file, "(otad_\w+)", "(\w+)"', code) + re.findall(
+        r'put_number\(file, "(otad_\w+)", "(\w+)"', code) + [
+        (name, "gauge") for name in re.findall(r'put_seconds\(file, "(otad_\w+)"', code)]
+    rows = [(row[0].strip("`").split("{")[0], row[1]) for row in table_rows(read("monitoring.md")) if row[0].startswith("`otad_")]
+    assert len(rows) == len(set(rows)) > 20 and set(rows) == set(written)
+
+
 # hooks.md
 
 def first_column(page, heading):
