@@ -172,6 +172,10 @@ typedef struct Config {
                 char *file; /* "": none */
                 uint64_t interval_usec;
         } metrics;
+        struct {
+                bool report;
+                char *name; /* not empty where `report` */
+        } package;
 } Config;
 
 /*

@@ -20,7 +20,8 @@ typedef struct EngineParams {
         uint64_t answer_timeout_usec;
         uint64_t refresh_usec;
         int step_timeout_minutes;
-        UpdateParams update; /* download.thing_name is filled in here */
+        const char *package_name; /* copied; "" or NULL: the version is not told to the $package shadow */
+        UpdateParams update;      /* download.thing_name is filled in here */
 } EngineParams;
 
 typedef struct EngineStatus {

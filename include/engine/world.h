@@ -34,6 +34,8 @@ typedef struct WorldOps {
         /* MQTT. A publish that cannot be sent is dropped: every request has a deadline and is repeated. */
         void (*publish)(const char *topic, const void *payload, size_t n_payload, unsigned qos, void *userdata);
         void (*subscribe)(const char *const *filters, size_t n_filters, void *userdata); /* engine_on_subscribed() */
+        /* The same, and nothing is told: what the filters bring is waited for with a deadline anyway. */
+        void (*subscribe_aside)(const char *const *filters, size_t n_filters, void *userdata);
         void (*unsubscribe)(const char *const *filters, size_t n_filters, void *userdata);
         void (*say_goodbye)(void *userdata); /* DISCONNECT; engine_on_goodbye() */
         void (*come_back)(void *userdata);   /* connect again after a goodbye */

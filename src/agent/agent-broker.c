@@ -124,6 +124,16 @@ void agent_op_subscribe(const char *const *filters, size_t n_filters, void *user
                 log_warning_errno(r, "Cannot subscribe to '%s', waiting for the next connection: %m", filters[0]);
 }
 
+void agent_op_subscribe_aside(const char *const *filters, size_t n_filters, void *userdata)
+{
+        Agent *a = userdata;
+        unsigned id;
+        int r = mqtt_client_subscribe(a->mqtt, filters, n_filters, 1, &id);
+
+        if (r < 0)
+                log_debug_errno(r, "Not subscribed to '%s', what waits for it has a deadline: %m", filters[0]);
+}
+
 void agent_op_unsubscribe(const char *const *filters, size_t n_filters, void *userdata)
 {
         Agent *a = userdata;

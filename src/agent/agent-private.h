@@ -71,6 +71,7 @@ void agent_defer(Agent *agent);
 
 void agent_op_publish(const char *topic, const void *payload, size_t n_payload, unsigned qos, void *userdata);
 void agent_op_subscribe(const char *const *filters, size_t n_filters, void *userdata);
+void agent_op_subscribe_aside(const char *const *filters, size_t n_filters, void *userdata);
 void agent_op_unsubscribe(const char *const *filters, size_t n_filters, void *userdata);
 void agent_op_say_goodbye(void *userdata);
 void agent_op_come_back(void *userdata);

@@ -108,6 +108,7 @@ static void agent_op_changed(void *userdata)
 static const WorldOps world = {
         .publish = agent_op_publish,
         .subscribe = agent_op_subscribe,
+        .subscribe_aside = agent_op_subscribe_aside,
         .unsubscribe = agent_op_unsubscribe,
         .say_goodbye = agent_op_say_goodbye,
         .come_back = agent_op_come_back,
@@ -179,6 +180,7 @@ static int start_engine(Agent *a)
                 .answer_timeout_usec = c->broker.answer_timeout_usec,
                 .refresh_usec = c->jobs.refresh_usec,
                 .step_timeout_minutes = (int)c->jobs.step_timeout_min,
+                .package_name = c->package.report ? c->package.name : "",
                 .update =
                         {
                                 .signing_required = c->signing.required,

@@ -146,6 +146,11 @@ int config_check(ConfigReader *reader, Config *config)
                                    config->hook.retry_usec);
         if (r == 0)
                 r = check_paths(reader, config);
+        if (r == 0 && config->package.report && !config->package.name[0])
+                r = config_complain(
+                        reader, "package.name",
+                        "is empty, but package.report is true; allowed: 1 to 128 letters, digits, '.', '_' and "
+                        "'-'");
         for (size_t i = 0; r == 0 && i < config->n_targets; i++)
                 r = check_target(reader, config, i);
         if (r == 0)

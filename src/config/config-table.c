@@ -227,6 +227,12 @@ static const ConfigKey root_keys[] = {
          .doc = "A text file for Prometheus' node_exporter, its name ending in `.prom`. Empty: none."},
         {NUMBER("metrics.interval-sec", SECONDS, metrics.interval_usec, 5, 86400, "60"),
          .doc = "How often it is written where nothing has changed."},
+
+        {BOOL("package.report", package.report, "false"),
+         .doc = "Tell the cloud the installed version as that of a package, in the shadow named `$package`."},
+        {TEXT("package.name", Config, package.name, 128, config_text_is_package_or_empty,
+              "1 to 128 letters, digits, '.', '_' and '-', or empty"),
+         .fallback = "", .doc = "The package's name in the Software Package Catalog. Needed with `package.report`."},
 };
 const ConfigTable config_table = {"", root_keys, ELEMENTSOF(root_keys), sizeof(Config)};
 /* clang-format on */

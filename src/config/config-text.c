@@ -49,6 +49,11 @@ bool config_text_is_variable(const char *text)
         return text_is_token(text, 64, "_") && !isdigit((unsigned char)text[0]);
 }
 
+bool config_text_is_package_or_empty(const char *text)
+{
+        return !text[0] || text_is_token(text, 128, "._-");
+}
+
 bool config_text_is_user(const char *text)
 {
         return text_is_token(text, 32, "._-") && text[0] != '-' && text[0] != '.';

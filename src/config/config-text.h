@@ -15,6 +15,7 @@ bool config_text_is_name(const char *text);
 bool config_text_is_variable(const char *text);
 bool config_text_is_user(const char *text);
 bool config_text_is_user_or_empty(const char *text);
+bool config_text_is_package_or_empty(const char *text);
 bool config_text_is_pattern(const char *text);
 bool config_text_is_bus(const char *text);
 bool config_text_is_path(const char *text);

@@ -340,6 +340,7 @@ void session_forget(InstallSession *s)
         runs_close(s);
         s->has_session = false;
         s->n_runs = 0;
+        session_read_version(s); /* the device's, no more that of a target of its own version */
         memset(&s->record, 0, sizeof(s->record));
         s->switched_back = false;
         s->n_tries = 0;

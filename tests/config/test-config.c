@@ -85,6 +85,8 @@ static void test_defaults(void **state)
         assert_string_equal(c->control.bus, "system");
         assert_int_equal(c->certificates.warn_days, 30);
         assert_string_equal(c->metrics.file, "");
+        assert_false(c->package.report);
+        assert_string_equal(c->package.name, "");
         assert_int_equal(c->metrics.interval_usec, 60 * USEC_PER_SEC);
 }
 
@@ -111,7 +113,8 @@ static void test_every_key_is_read(void **state)
                       "reboot: { timeout-sec = 1; }; installer: { peer-user = \"u\"; idle-exit-sec = 86400; }; "
                       "paths: { state = \"/s\"; installer-state = \"/i\"; runtime = \"/st\"; boot-id = \"/b\"; }; "
                       "control: { bus = \"unix:path=/tmp/bus\"; }; certificates: { warn-days = 0; }; "
-                      "metrics: { file = \"/m.prom\"; interval-sec = 86400; };");
+                      "metrics: { file = \"/m.prom\"; interval-sec = 86400; }; package: { report = true; name = "
+                      "\"p.1\"; };");
 
         assert_string_equal(c->thing_name, "a:Z_9-");
         assert_string_equal(c->broker.endpoint, "::1");
@@ -169,6 +172,8 @@ static void test_every_key_is_read(void **state)
         assert_string_equal(c->control.bus, "unix:path=/tmp/bus");
         assert_int_equal(c->certificates.warn_days, 0);
         assert_string_equal(c->metrics.file, "/m.prom");
+        assert_true(c->package.report);
+        assert_string_equal(c->package.name, "p.1");
         assert_int_equal(c->metrics.interval_usec, 86400 * USEC_PER_SEC);
 }
 

@@ -39,7 +39,8 @@ static const ConfigCase cases[] = {
         {T B A "jobs: [ 1, \"a\" ];\n", "x:4: mismatched element type in array; allowed: " SYNTAX},
         {"thing = \"t\";\n",
          "x:1: thing: unknown key; allowed: thing-name, broker, jobs, download, signing, "
-         "version, targets, hook, boot, selftest, reboot, installer, paths, control, certificates, metrics"},
+         "version, targets, hook, boot, selftest, reboot, installer, paths, control, certificates, metrics, "
+         "package"},
         {T "broker: {\n  endpoint = \"e\";\n  prot = 1;\n};\n" A,
          "x:4: broker.prot: unknown key; allowed: endpoint, port, root-ca, cert, key, keep-alive-sec, "
          "connect-timeout-sec, answer-timeout-sec, backoff-base-msec, backoff-cap-sec, stable-sec, away-sec, "

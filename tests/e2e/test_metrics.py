@@ -65,6 +65,7 @@ def test_an_update_from_beginning_to_end(make_measured, protocol):
     assert value(scene.metrics(), "otad_download_size_bytes") == len(image)
     let_go()
     scene.expect_success(job, image, "1.1.0")
+    wait_metric(scene, "otad_last_update_info", 1, result="succeeded", error="")
     wait_metric(scene, "otad_update_state", 1, state="idle")
     done = scene.metrics()
     assert value(done, "otad_software_info", version="1.1.0") == 1

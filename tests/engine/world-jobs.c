@@ -1,6 +1,8 @@
 #include "world-private.h"
 
-#define PREFIX "$aws/things/thing/jobs/"
+#define THING  "$aws/things/thing/"
+#define PREFIX THING "jobs/"
+#define SHADOW THING "shadow/name/$package/update"
 
 enum { FILE_BYTES = 1000 };
 
@@ -28,7 +30,7 @@ _printf_(3, 4) static void tell(World *w, const char *topic, const char *format,
         for (unsigned i = 0; i < (w->twice ? 2 : 1); i++) {
                 event = sim_push(w, SIM_MESSAGE);
                 event->life = w->connection;
-                snprintf(event->topic, sizeof(event->topic), PREFIX "%s", topic);
+                snprintf(event->topic, sizeof(event->topic), "%s%s", topic[0] == '$' ? "" : PREFIX, topic);
                 va_start(args, format);
                 assert_true(vasprintf(&event->payload, format, args) >= 0);
                 va_end(args);
@@ -245,6 +247,11 @@ void sim_op_publish(const char *topic, const void *payload, size_t n_payload, un
 
         sim_act(w);
         assert_non_null(json);
+        if (strcmp(topic, SHADOW) == 0) {
+                json_text(json, "version", w->reported);
+                tell(w, SHADOW "/accepted", "{\"clientToken\":\"%s\"}", json_text(json, "clientToken", token));
+                return;
+        }
         assert_true(strncmp(topic, PREFIX, strlen(PREFIX)) == 0);
         topic += strlen(PREFIX);
         if (!w->connected)

@@ -91,6 +91,7 @@ static void start_otad(World *w)
                 .answer_timeout_usec = 15 * USEC_PER_SEC,
                 .refresh_usec = 3600 * USEC_PER_SEC,
                 .step_timeout_minutes = 60,
+                .package_name = "software",
                 .update = {.download = {.planes = {DOWNLOAD_PLANE_HTTPS, DOWNLOAD_PLANE_MQTT},
                                         .n_planes = 2,
                                         .block_bytes = 256,
@@ -408,6 +409,7 @@ static void op_changed(void *userdata)
 static const WorldOps ops = {
         .publish = sim_op_publish,
         .subscribe = sim_op_subscribe,
+        .subscribe_aside = sim_op_unsubscribe,
         .unsubscribe = sim_op_unsubscribe,
         .say_goodbye = sim_op_say_goodbye,
         .come_back = sim_op_come_back,

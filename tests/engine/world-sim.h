@@ -57,6 +57,7 @@ typedef struct World {
         unsigned connection; /* counts them: what was on its way over an older one is lost */
         SimJob jobs[SIM_JOBS_MAX];
         size_t n_jobs;
+        char reported[128]; /* version of the package "software"; "": none yet */
         unsigned n_urls;
 
         SimDevice device;
