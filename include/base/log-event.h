@@ -2,12 +2,10 @@
  * log-event: what an operator acts on, told as structured entries of the journal.
  *
  * Each event has a MESSAGE_ID, a priority and a word. systemd/otad.catalog says for each id what it means and what to do;
- * tests/docs holds the two to each other. The ids stay: people's alerts match them. Source: journalctl(1) --catalog,
+ * tests/package holds the two to each other. The ids stay: people's alerts match them. Source: journalctl(1) --catalog,
  * "Journal Message Catalogs" (systemd).
  */
 #pragma once
-
-#include <stdint.h>
 
 #include "base/cleanup.h"
 

@@ -2,9 +2,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <syslog.h>
 
+#include "base/text.h"
 #include "log-private.h"
 
 typedef struct Event {
@@ -58,7 +60,7 @@ void log_event(LogEvent event, const LogFields *fields, const char *format, ...)
                 {"OTAD_ENDPOINT", fields->endpoint},
                 {"OTAD_FILE", fields->file},
         };
-        char line[LOG_LINE_MAX], *texts[ELEMENTSOF(given)];
+        char raw[LOG_RAW_MAX], line[LOG_LINE_MAX], *texts[ELEMENTSOF(given)];
         int saved_errno = errno;
         size_t n = 0;
         va_list args;
@@ -67,8 +69,9 @@ void log_event(LogEvent event, const LogFields *fields, const char *format, ...)
         if (!log_is_wanted(e->level))
                 return;
         va_start(args, format);
-        log_line_format(line, format, args);
+        (void)vsnprintf(raw, sizeof(raw), format, args);
         va_end(args);
+        text_escape(line, sizeof(line), raw, sizeof(raw), false);
         /* Without memory the line goes out with fewer fields. */
         for (size_t i = 0; i < ELEMENTSOF(given); i++)
                 if (given[i].value && given[i].value[0] &&

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -72,14 +73,6 @@ bool log_is_wanted(int level)
         return level <= max_level;
 }
 
-const char *log_line_format(char line[static LOG_LINE_MAX], const char *format, va_list args)
-{
-        char raw[2048];
-
-        (void)vsnprintf(raw, sizeof(raw), format, args);
-        return text_escape(line, LOG_LINE_MAX, raw, sizeof(raw), false);
-}
-
 static struct iovec make_iovec(char *text)
 {
         return (struct iovec){.iov_base = text, .iov_len = strlen(text)};
@@ -115,7 +108,7 @@ void log_line_send(int level, const char *line, char *const *fields, size_t n_fi
 
 int log_full_errno(int level, int error, const char *format, ...)
 {
-        char line[LOG_LINE_MAX];
+        char raw[LOG_RAW_MAX], line[LOG_LINE_MAX];
         int saved_errno = errno;
         va_list args;
 
@@ -124,8 +117,9 @@ int log_full_errno(int level, int error, const char *format, ...)
         if (error != 0)
                 errno = abs(error);
         va_start(args, format);
-        log_line_format(line, format, args);
+        (void)vsnprintf(raw, sizeof(raw), format, args);
         va_end(args);
+        text_escape(line, sizeof(line), raw, sizeof(raw), false);
         log_line_send(level, line, NULL, 0);
         errno = saved_errno;
         return error;

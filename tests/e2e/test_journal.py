@@ -148,10 +148,12 @@ def test_certificates_near_their_end(make_watched):
     scene.gateway.trust_signer(scene.cloud.add_signer("old", not_before=in_days(-400), not_after=in_days(-3)))
     scene.gateway.trust_signer(scene.cloud.add_signer("new", not_after=in_days(25)))
     scene.gateway.restart("otad")
-    scene.extra_connects += 1
-    wait_event(scene, "broker-connected")
-    assert {(e["OTAD_CERTIFICATE"], e["MESSAGE"].split(" ", 4)[4].split(" ", 1)[1]) for e in scene.journal.find("certificate-ends")} == {
-        (str(thing.cert), "in 10 days"), ("old.pem", "ended 2 days ago")}
+    wait_event(scene, "certificate-ends", OTAD_CERTIFICATE="old.pem")
+    scene.gateway.wait(lambda: scene.gateway.otactl("status").returncode == 0, 15, "status")
+    told = scene.journal.find("certificate-ends")
+    assert {(e["OTAD_CERTIFICATE"], e["MESSAGE"]) for e in told} == {
+        (str(thing.cert), f"The device certificate {thing.cert} ends in 10 days"),
+        ("old.pem", "The signer certificate old.pem has ended 2 days ago")}
     found = json.loads(scene.gateway.otactl("status", "--json").stdout)["certificates"]
     by_file = {c["file"]: c for c in found}
     assert [c["kind"] for c in found] == ["device", "root-ca", "signer", "signer", "signer"]
