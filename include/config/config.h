@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include "base/cleanup.h"
+#include "base/schedule.h"
 
 #define CONFIG_DEFAULT_FILE "/etc/otad/otad.conf"
 
@@ -122,6 +123,10 @@ typedef struct Config {
                 uint64_t checkpoint_bytes;
                 uint64_t checkpoint_usec;
         } download;
+        struct {
+                Schedule download_windows;
+                Schedule activate_windows;
+        } policy;
         struct {
                 bool required;
                 char *trust_store;

@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include "base/schedule.h"
 #include "codec/job-message.h"
 #include "engine/download.h"
 #include "engine/job-queue.h"
@@ -29,6 +30,8 @@ typedef struct UpdateParams {
         uint64_t heartbeat_usec;    /* at least one report in this time, to extend the step timer */
         uint64_t hook_retry_usec;   /* after "not now" */
         uint64_t hook_give_up_usec; /* "not now" for this long ends the update */
+        Schedule download_windows;  /* bytes are fetched only within */
+        Schedule activate_windows;  /* the new software is activated, and the machine rebooted, only within */
 } UpdateParams;
 
 /* What otactl and D-Bus show. Texts are borrowed until the next event. */

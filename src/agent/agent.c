@@ -93,6 +93,13 @@ static const char *agent_op_find_target(const char *job_path, void *userdata)
         return target ? target->name : NULL;
 }
 
+static uint64_t agent_op_wall_clock(void *userdata)
+{
+        uint64_t usec = wall_clock_usec();
+
+        return usec < CLOCK_REFERENCE_USEC ? USEC_INFINITY : usec;
+}
+
 static void agent_op_changed(void *userdata)
 {
         Agent *a = userdata;
@@ -117,6 +124,7 @@ static const WorldOps world = {
         .data_write = agent_op_data_write,
         .data_close = agent_op_data_close,
         .find_target = agent_op_find_target,
+        .wall_clock = agent_op_wall_clock,
         .changed = agent_op_changed,
 };
 
@@ -184,6 +192,8 @@ static int start_engine(Agent *a)
                                 .heartbeat_usec = 60 * USEC_PER_SEC * c->jobs.step_timeout_min / 4,
                                 .hook_retry_usec = c->hook.retry_usec,
                                 .hook_give_up_usec = c->hook.give_up_usec,
+                                .download_windows = c->policy.download_windows,
+                                .activate_windows = c->policy.activate_windows,
                                 .download =
                                         {
                                                 .block_bytes = c->download.block_bytes,

@@ -48,6 +48,7 @@ static const ConfigWord target_type_words[] = {
 #define PATH(name, type, member)       .path = name, .kind = CONFIG_KIND_PATH, FIELD(type, member), .max = 1023
 #define WORD(name, type, member, list) .path = name, .kind = CONFIG_KIND_WORD, FIELD(type, member), .words = list
 #define WORDS(name, member, list)      .path = name, .kind = CONFIG_KIND_WORDS, FIELD(Config, member), .words = list
+#define WINDOWS(name, member)          .path = name, .kind = CONFIG_KIND_WINDOWS, FIELD(Config, member), .fallback = ""
 #define LIST(name, type, member, n_member, least, greatest, elements)             \
         .path = name, .kind = CONFIG_KIND_LIST, .offset = offsetof(type, member), \
         .n_offset = offsetof(type, n_member), .min = least, .max = greatest, .table = elements
@@ -158,6 +159,11 @@ static const ConfigKey root_keys[] = {
          .doc = "What was written is made durable after so much of it; so much is fetched again after a power cut."},
         {NUMBER("download.checkpoint-msec", MILLISECONDS, download.checkpoint_usec, 0, 60000, "1000"),
          .doc = "But not more often than this: on a fast link syncing would take longer than fetching again."},
+
+        {WINDOWS("policy.download-windows", policy.download_windows),
+         .doc = "When images may be fetched, by local time. Empty: at any time."},
+        {WINDOWS("policy.activate-windows", policy.activate_windows),
+         .doc = "When new software may be activated and the machine rebooted for it. Empty: at any time."},
 
         {BOOL("signing.required", signing.required, "true"),
          .doc = "Refuse images without a signature. A signature that is there is always checked."},

@@ -100,6 +100,8 @@ static void start_otad(World *w)
                            .signing_required = true,
                            .algorithms = {[SIGNATURE_ALGORITHM_SHA256_ECDSA] = true},
                            .reject_foreign = w->reject_foreign,
+                           .download_windows = w->download_windows,
+                           .activate_windows = w->activate_windows,
                            .progress_usec = 30 * USEC_PER_SEC,
                            .progress_percent = 10,
                            .heartbeat_usec = 900 * USEC_PER_SEC,
@@ -400,6 +402,13 @@ static const char *op_find_target(const char *job_path, void *userdata)
         return strcmp(job_path, "app") == 0 ? "app" : NULL;
 }
 
+static uint64_t op_wall_clock(void *userdata)
+{
+        World *w = userdata;
+
+        return usec_add(w->wall_base_usec, w->now_usec);
+}
+
 static void op_changed(void *userdata)
 {
         /* Nobody looks. */
@@ -421,5 +430,6 @@ static const WorldOps ops = {
         .data_write = sim_op_data_write,
         .data_close = sim_op_data_close,
         .find_target = op_find_target,
+        .wall_clock = op_wall_clock,
         .changed = op_changed,
 };

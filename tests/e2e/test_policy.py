@@ -1,0 +1,100 @@
+"""What an operator decides about when and how an update may happen, with the real programs."""
+
+import json
+import time
+
+import pytest
+
+from gateway import make_image
+
+from .scene import THING, hold
+
+IMAGE = make_image("1.1.0", 600_000)
+
+
+def set_local_clock(monkeypatch, text):
+    """What is started from now on shows "HH:MM:SS" as local time: in a time zone made for it."""
+    hours, minutes, seconds = map(int, text.split(":"))
+    west = (int(time.time()) - (hours * 3600 + minutes * 60 + seconds)) % 86400
+    monkeypatch.setenv("TZ", f"XXX{west // 3600:02}:{west // 60 % 60:02}:{west % 60:02}")
+
+
+def start_at(scene, monkeypatch, text):
+    """Powers the gateway on at this local time. Returns time.time() then."""
+    set_local_clock(monkeypatch, text)
+    now = time.time()
+    scene.gateway.power_on()
+    return now
+
+
+def status(scene):
+    done = scene.gateway.otactl("status", "--json")
+    return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def wait_for_wait(scene, reason):
+    """Until `reason` is what otad waits for; returns the status then."""
+    def look():
+        now = status(scene)
+        return now if now and reason in ((now["waiting"] or {}).get("reason") or "") else None
+    return scene.gateway.wait(look, 15, f"otad to wait for: {reason}")
+
+
+def wait_for_cloud(scene, job, reason):
+    scene.gateway.wait(lambda: reason in scene.cloud.execution(THING, job).details.get("waiting", ""), 10,
+                       f"the cloud to hear of: {reason}")
+
+
+# Windows
+
+@pytest.mark.parametrize("protocol", ["https", "mqtt"])
+def test_waits_for_the_download_window(make_scene, monkeypatch, protocol):
+    """The job is taken, and told why it waits; nothing is fetched and no hook is asked before the window opens."""
+    scene = make_scene(power=False, config={"policy": {"download-windows": ["12:00-13:00"]}})
+    job = scene.update(IMAGE, protocol)
+    opens = start_at(scene, monkeypatch, "11:59:53") + 7
+    now = wait_for_wait(scene, "outside the download windows: until ")
+    assert now["state"] == "accepted" and now["waiting"]["retry_seconds"] <= 7
+    assert now["waiting"]["reason"].endswith(" 12:00") and "tries again in" in now["next"]
+    assert "outside the download windows" in scene.gateway.otactl("status").stdout
+    wait_for_cloud(scene, job, "outside the download windows: until ")
+    scene.expect_success(job, IMAGE, "1.1.0")
+    assert min(c["time"] for c in scene.gateway.hook_calls("pre-install")) > opens - 2
+    scene.expect_clean()
+
+
+@pytest.mark.parametrize("protocol", ["https", "mqtt"])
+def test_window_closes_while_downloading(make_scene, monkeypatch, protocol):
+    """Suspended, over a restart, and gone on with from the byte reached when a window is open again."""
+    scene = make_scene(power=False, config={"policy": {"download-windows": ["11:00-12:00"]}, "download": {"stall-sec": 9}})
+    go_on = hold(scene, protocol, 300_000)
+    job = scene.update(IMAGE, protocol)
+    start_at(scene, monkeypatch, "11:59:56")
+    now = wait_for_wait(scene, "outside the download windows: until ")
+    assert now["state"] == "suspended" and not now["suspended"]
+    wait_for_cloud(scene, job, "outside the download windows: until ")
+    go_on()
+    asked = len(scene.cloud.find_messages("http")) + len(scene.cloud.find_messages("stream"))
+    scene.gateway.restart("otad")
+    wait_for_wait(scene, "outside the download windows: until ")
+    time.sleep(0.5)
+    assert len(scene.cloud.find_messages("http")) + len(scene.cloud.find_messages("stream")) == asked
+    set_local_clock(monkeypatch, "11:30:00")
+    scene.gateway.restart("otad")
+    scene.expect_success(job, IMAGE, "1.1.0")
+    if protocol == "https":
+        assert int(scene.cloud.find_messages("http")[-1].payload["range"].strip("bytes=-")) > 200_000
+    scene.expect_clean()
+
+
+def test_waits_for_the_activation_window(make_scene, monkeypatch):
+    """Downloaded and verified at any time; activated and rebooted only in the window."""
+    scene = make_scene(power=False, config={"policy": {"activate-windows": ["12:00-13:00"]}})
+    job = scene.update(IMAGE)
+    opens = start_at(scene, monkeypatch, "11:59:53") + 7
+    now = wait_for_wait(scene, "outside the activation windows: until ")
+    assert now["state"] == "installed" and scene.gateway.loader.primary == "A"
+    wait_for_cloud(scene, job, "outside the activation windows: until ")
+    scene.expect_success(job, IMAGE, "1.1.0")
+    assert min(c["time"] for c in scene.gateway.hook_calls("activate")) > opens - 2
+    scene.expect_clean()
