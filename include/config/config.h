@@ -126,6 +126,7 @@ typedef struct Config {
         struct {
                 Schedule download_windows;
                 Schedule activate_windows;
+                uint64_t max_bytes_per_sec; /* 0: no bound */
         } policy;
         struct {
                 bool required;

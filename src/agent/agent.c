@@ -199,6 +199,7 @@ static int start_engine(Agent *a)
                                                 .block_bytes = c->download.block_bytes,
                                                 .window_bytes = (uint32_t)c->download.window_bytes,
                                                 .aws_limits = c->download.aws_limits,
+                                                .max_bytes_per_sec = c->policy.max_bytes_per_sec,
                                                 .stall_usec = c->download.stall_usec,
                                                 .attempts = c->download.attempts,
                                         },

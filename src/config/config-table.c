@@ -164,6 +164,8 @@ static const ConfigKey root_keys[] = {
          .doc = "When images may be fetched, by local time. Empty: at any time."},
         {WINDOWS("policy.activate-windows", policy.activate_windows),
          .doc = "When new software may be activated and the machine rebooted for it. Empty: at any time."},
+        {NUMBER("policy.max-bytes-per-sec", BYTES, policy.max_bytes_per_sec, 0, 1099511627776, "0"),
+         .doc = "The most that is fetched in a second, by HTTPS or MQTT stream. 0: no bound."},
 
         {BOOL("signing.required", signing.required, "true"),
          .doc = "Refuse images without a signature. A signature that is there is always checked."},

@@ -214,6 +214,14 @@ static const ConfigCase cases[] = {
                "\"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", "
                "\"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\" ); };\n",
          "x:4: policy.activate-windows: has 17; allowed: " WINDOWS},
+        {T B A "policy: {\n  max-bytes-per-sec = 1000;\n};\n",
+         "x:5: policy.max-bytes-per-sec: is too little for download.low-speed-bytes, or for one of "
+         "download.block-bytes "
+         "in half of download.stall-sec; allowed: 0, or at least 1093"},
+        {T B A "download: { low-speed-bytes = 5000; };\npolicy: {\n  max-bytes-per-sec = 9999;\n};\n",
+         "x:6: policy.max-bytes-per-sec: is too little for download.low-speed-bytes, or for one of "
+         "download.block-bytes "
+         "in half of download.stall-sec; allowed: 0, or at least 10000"},
         {T B A "selftest: {\n  timeout-sec = 0;\n};\n",
          "x:5: selftest.timeout-sec: 0 is out of range; allowed: seconds from 1 to 86400"},
         {T B A "selftest: {\n  max-boots = 101;\n};\n",

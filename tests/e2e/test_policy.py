@@ -6,6 +6,7 @@ import time
 import pytest
 
 from gateway import make_image
+from gateway.proxy import Proxy
 
 from .scene import THING, hold
 
@@ -97,4 +98,27 @@ def test_waits_for_the_activation_window(make_scene, monkeypatch):
     wait_for_cloud(scene, job, "outside the activation windows: until ")
     scene.expect_success(job, IMAGE, "1.1.0")
     assert min(c["time"] for c in scene.gateway.hook_calls("activate")) > opens - 2
+    scene.expect_clean()
+
+
+# Bandwidth
+
+@pytest.mark.parametrize("protocol", ["https", "mqtt"])
+def test_bandwidth_is_bounded(make_scene, protocol):
+    """Within a tenth, over some seconds: by the bytes that came over the network, not by what otad says."""
+    bound = 200_000
+    image = make_image("1.1.0", 8 * bound)
+    scene = make_scene(slot_size=4 << 20, config={"policy": {"max-bytes-per-sec": bound},
+                                                  "hook": {"timeout-sec": 20}, "selftest": {"timeout-sec": 20}})
+    with Proxy(("localhost", scene.cloud.https.port), buffer=16384) as store:
+        scene.cloud.storage.host = f"localhost:{store.port}"
+        network = store if protocol == "https" else scene.gateway.proxy
+        job = scene.update(image, protocol)
+        # What fills the buffers on the way at first is no matter.
+        scene.gateway.wait(lambda: network.n_received > 2 * bound, 15, "the first bytes")
+        began, before = time.monotonic(), network.n_received
+        time.sleep(4)
+        rate = (network.n_received - before) / (time.monotonic() - began)
+        assert 0.9 * bound < rate < 1.1 * bound, rate
+        scene.expect_success(job, image, "1.1.0")
     scene.expect_clean()
