@@ -49,6 +49,12 @@ typedef enum ConfigSigningDates {
         CONFIG_SIGNING_DATES_ALWAYS,
 } ConfigSigningDates;
 
+typedef enum ConfigIoPriority {
+        CONFIG_IO_PRIORITY_NORMAL,
+        CONFIG_IO_PRIORITY_LOW,  /* the last of those that share */
+        CONFIG_IO_PRIORITY_IDLE, /* only what nobody else wants */
+} ConfigIoPriority;
+
 /* 1 to CONFIG_WORDS_MAX different values of one enum, in the file's order. */
 typedef struct ConfigWords {
         size_t n;
@@ -127,6 +133,10 @@ typedef struct Config {
                 Schedule download_windows;
                 Schedule activate_windows;
                 uint64_t max_bytes_per_sec; /* 0: no bound */
+                uint64_t min_free_bytes;    /* the larger of these two counts */
+                unsigned min_free_percent;
+                ConfigIoPriority io_priority;
+                unsigned nice;
         } policy;
         struct {
                 bool required;

@@ -20,6 +20,12 @@ static const ConfigWord algorithm_words[] = {
         {"sha1-rsa", SIGNATURE_ALGORITHM_SHA1_RSA},
         {},
 };
+static const ConfigWord io_priority_words[] = {
+        {"normal", CONFIG_IO_PRIORITY_NORMAL},
+        {"low", CONFIG_IO_PRIORITY_LOW},
+        {"idle", CONFIG_IO_PRIORITY_IDLE},
+        {},
+};
 static const ConfigWord dates_words[] = {
         {"auto", CONFIG_SIGNING_DATES_AUTO},
         {"always", CONFIG_SIGNING_DATES_ALWAYS},
@@ -166,6 +172,15 @@ static const ConfigKey root_keys[] = {
          .doc = "When new software may be activated and the machine rebooted for it. Empty: at any time."},
         {NUMBER("policy.max-bytes-per-sec", BYTES, policy.max_bytes_per_sec, 0, 1099511627776, "0"),
          .doc = "The most that is fetched in a second, by HTTPS or MQTT stream. 0: no bound."},
+        {NUMBER("policy.min-free-bytes", BYTES, policy.min_free_bytes, 0, 1099511627776, "0"),
+         .doc = "An update must leave so much of the file systems of its `file` targets and of `paths.installer-state`."},
+        {NUMBER("policy.min-free-percent", NUMBER, policy.min_free_percent, 0, 90, "0"),
+         .doc = "The same in percent of the file system; the larger of the two counts."},
+        {WORD("policy.io-priority", Config, policy.io_priority, io_priority_words), .fallback = "normal",
+         .doc = "How the installer and its hooks share storage with the rest. `low`: after all others. `idle`: only when "
+                "nobody else wants it, which may be never."},
+        {NUMBER("policy.nice", NUMBER, policy.nice, 0, 19, "0"),
+         .doc = "The nice value of the installer and its hooks: the higher, the more processor time others get."},
 
         {BOOL("signing.required", signing.required, "true"),
          .doc = "Refuse images without a signature. A signature that is there is always checked."},

@@ -62,6 +62,10 @@ static void test_defaults(void **state)
         assert_int_equal(c->policy.download_windows.n, 0);
         assert_int_equal(c->policy.activate_windows.n, 0);
         assert_int_equal(c->policy.max_bytes_per_sec, 0);
+        assert_int_equal(c->policy.min_free_bytes, 0);
+        assert_int_equal(c->policy.min_free_percent, 0);
+        assert_int_equal(c->policy.io_priority, CONFIG_IO_PRIORITY_NORMAL);
+        assert_int_equal(c->policy.nice, 0);
         assert_true(c->signing.required);
         assert_string_equal(c->signing.trust_store, "/etc/otad/trust");
         assert_int_equal(c->signing.algorithms.n, 2);
@@ -102,7 +106,8 @@ static void test_every_key_is_read(void **state)
                       "low-speed-bytes = 1048576; attempts = 1000; checkpoint-bytes = 1073741824; "
                       "checkpoint-msec = 60000; }; "
                       "policy: { download-windows = ( \"01:00-02:30\", \"Sat,Sun 22:00-06:00\" ); "
-                      "activate-windows = [ \"00:00-24:00\" ]; max-bytes-per-sec = 1099511627776; }; "
+                      "activate-windows = [ \"00:00-24:00\" ]; max-bytes-per-sec = 1099511627776; "
+                      "min-free-bytes = 1099511627776; min-free-percent = 90; io-priority = \"idle\"; nice = 19; }; "
                       "signing: { required = false; trust-store = \"/t\"; "
                       "algorithms = [ \"sha1-rsa\", \"sha1-ecdsa\", \"sha256-rsa\", \"sha256-ecdsa\" ]; dates = "
                       "\"always\"; }; "
@@ -147,6 +152,10 @@ static void test_every_key_is_read(void **state)
         assert_int_equal(c->policy.download_windows.windows[1].days, 0x41);
         assert_int_equal(c->policy.activate_windows.n, 1);
         assert_int_equal(c->policy.max_bytes_per_sec, UINT64_C(1) << 40);
+        assert_int_equal(c->policy.min_free_bytes, UINT64_C(1) << 40);
+        assert_int_equal(c->policy.min_free_percent, 90);
+        assert_int_equal(c->policy.io_priority, CONFIG_IO_PRIORITY_IDLE);
+        assert_int_equal(c->policy.nice, 19);
         assert_false(c->signing.required);
         assert_string_equal(c->signing.trust_store, "/t");
         assert_int_equal(c->signing.algorithms.n, 4);

@@ -222,6 +222,12 @@ static const ConfigCase cases[] = {
          "x:6: policy.max-bytes-per-sec: is too little for download.low-speed-bytes, or for one of "
          "download.block-bytes "
          "in half of download.stall-sec; allowed: 0, or at least 10000"},
+        {T B A "policy: {\n  min-free-percent = 91;\n};\n",
+         "x:5: policy.min-free-percent: 91 is out of range; allowed: a number from 0 to 90"},
+        {T B A "policy: {\n  io-priority = \"none\";\n};\n",
+         "x:5: policy.io-priority: \"none\" is not allowed; allowed: one of \"normal\", \"low\", \"idle\""},
+        {T B A "policy: {\n  nice = -1;\n};\n",
+         "x:5: policy.nice: -1 is out of range; allowed: a number from 0 to 19"},
         {T B A "selftest: {\n  timeout-sec = 0;\n};\n",
          "x:5: selftest.timeout-sec: 0 is out of range; allowed: seconds from 1 to 86400"},
         {T B A "selftest: {\n  max-boots = 101;\n};\n",

@@ -1,6 +1,8 @@
 """What an operator decides about when and how an update may happen, with the real programs."""
 
 import json
+import os
+import subprocess
 import time
 
 import pytest
@@ -122,3 +124,35 @@ def test_bandwidth_is_bounded(make_scene, protocol):
         assert 0.9 * bound < rate < 1.1 * bound, rate
         scene.expect_success(job, image, "1.1.0")
     scene.expect_clean()
+
+
+# Room for others
+
+@pytest.mark.parametrize("rule", [{"min-free-bytes": 1 << 40}, {"min-free-percent": 90}])
+@pytest.mark.parametrize("name", ["app", "rootfs.img"])
+def test_leaves_free_space(make_scene, name, rule):
+    """Of the file system of a file, and of the state folder for slots, too; ended before a byte is written."""
+    scene = make_scene(files=["app"], config={"policy": rule})
+    usage = os.statvfs(scene.gateway.folder)
+    if "min-free-percent" in rule and usage.f_bavail * 10 > usage.f_blocks * 9:
+        pytest.skip("this file system is nearly empty")
+    job = scene.update(IMAGE, name=name)
+    execution = scene.wait(job, "FAILED")
+    assert execution.details["error"] == "no-space" and "have to stay free" in execution.details["detail"]
+    if "min-free-bytes" in rule:
+        assert f" {1 << 40} have to stay free" in execution.details["detail"]
+    assert not scene.cloud.find_messages("http") and not scene.gateway.hook_calls("pre-install")
+    scene.expect_unharmed(touched=False)
+
+
+@pytest.mark.parametrize("word, told", [("normal", None), ("low", "best-effort: prio 7"), ("idle", "idle")])
+def test_priority_of_the_installer(make_scene, word, told):
+    scene = make_scene(config={"policy": {"io-priority": word, "nice": 7 if told else 0}})
+    pid = scene.gateway.programs["otad-installer"].pid
+
+    def look():
+        io = subprocess.run(["ionice", "-p", str(pid)], capture_output=True, text=True, timeout=10).stdout.strip()
+        return io == told if told else io.startswith("none")
+    scene.gateway.wait(look, what=f"I/O priority {word}")
+    assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + (7 if told else 0)
+    scene.expect_next_works("1.1.0")
