@@ -49,6 +49,12 @@ typedef enum ConfigSigningDates {
         CONFIG_SIGNING_DATES_ALWAYS,
 } ConfigSigningDates;
 
+typedef enum ConfigMetered {
+        CONFIG_METERED_AUTO, /* NetworkManager tells, where it is there */
+        CONFIG_METERED_YES,
+        CONFIG_METERED_NO,
+} ConfigMetered;
+
 typedef enum ConfigIoPriority {
         CONFIG_IO_PRIORITY_NORMAL,
         CONFIG_IO_PRIORITY_LOW,  /* the last of those that share */
@@ -132,6 +138,8 @@ typedef struct Config {
         struct {
                 Schedule download_windows;
                 Schedule activate_windows;
+                ConfigMetered metered;
+                uint64_t metered_max_bytes; /* 0: no bound */
                 uint64_t max_bytes_per_sec; /* 0: no bound */
                 uint64_t min_free_bytes;    /* the larger of these two counts */
                 unsigned min_free_percent;

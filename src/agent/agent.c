@@ -164,11 +164,34 @@ static int on_control_cancel(const char *why, void *userdata)
         return r;
 }
 
+static void on_metered(bool is_metered, void *userdata)
+{
+        Agent *a = userdata;
+
+        engine_on_metered(a->engine, is_metered, now_usec());
+        agent_after_event(a);
+}
+
+/* While there is no bus the last word counts; before the first the connection is not metered. */
+static void on_control_bus(sd_bus *bus, void *userdata)
+{
+        Agent *a = userdata;
+        int r;
+
+        a->metered = metered_free(a->metered);
+        if (!bus || a->config->policy.metered != CONFIG_METERED_AUTO || a->config->policy.metered_max_bytes == 0)
+                return;
+        r = metered_new(bus, on_metered, a, &a->metered);
+        if (r < 0)
+                (void)log_warning_errno(r, "Cannot ask NetworkManager whether the connection is metered: %m");
+}
+
 static const ControlOps control_ops = {
         .status = on_control_status,
         .suspend = on_control_suspend,
         .resume = on_control_resume,
         .cancel = on_control_cancel,
+        .bus = on_control_bus,
 };
 
 /* -- life ------------------------------------------------------------------------------------------------------- */
@@ -194,6 +217,7 @@ static int start_engine(Agent *a)
                                 .hook_give_up_usec = c->hook.give_up_usec,
                                 .download_windows = c->policy.download_windows,
                                 .activate_windows = c->policy.activate_windows,
+                                .metered_max_bytes = c->policy.metered_max_bytes,
                                 .download =
                                         {
                                                 .block_bytes = c->download.block_bytes,
@@ -253,7 +277,7 @@ Agent *agent_free(Agent *a)
 {
         if (!a)
                 return NULL;
-        a->control = control_free(a->control);
+        a->control = control_free(a->control); /* and what uses its bus */
         /* The engine before what it uses: it lets go of downloads by the ops. */
         engine_free(a->engine);
         http_fetch_free(a->fetch);
@@ -299,6 +323,8 @@ int agent_new(sd_event *event, const Config *config, Agent **ret)
                 r = agent_start_link(a);
         if (r < 0)
                 return log_error_errno(r, "Cannot start: %m");
+        if (config->policy.metered == CONFIG_METERED_YES)
+                engine_on_metered(a->engine, true, now_usec());
         if (!config->signing.required)
                 log_warning("signing.required is false: images without a signature are installed");
         agent_after_event(a);

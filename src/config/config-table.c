@@ -20,6 +20,12 @@ static const ConfigWord algorithm_words[] = {
         {"sha1-rsa", SIGNATURE_ALGORITHM_SHA1_RSA},
         {},
 };
+static const ConfigWord metered_words[] = {
+        {"auto", CONFIG_METERED_AUTO},
+        {"yes", CONFIG_METERED_YES},
+        {"no", CONFIG_METERED_NO},
+        {},
+};
 static const ConfigWord io_priority_words[] = {
         {"normal", CONFIG_IO_PRIORITY_NORMAL},
         {"low", CONFIG_IO_PRIORITY_LOW},
@@ -170,6 +176,10 @@ static const ConfigKey root_keys[] = {
          .doc = "When images may be fetched, by local time. Empty: at any time."},
         {WINDOWS("policy.activate-windows", policy.activate_windows),
          .doc = "When new software may be activated and the machine rebooted for it. Empty: at any time."},
+        {NUMBER("policy.metered-max-bytes", BYTES, policy.metered_max_bytes, 0, 1099511627776, "0"),
+         .doc = "A job of more bytes waits while the connection is metered. 0: no bound."},
+        {WORD("policy.metered", Config, policy.metered, metered_words), .fallback = "auto",
+         .doc = "Whether it is. `auto`: as NetworkManager tells on the bus of `control.bus`; no, where it is not there."},
         {NUMBER("policy.max-bytes-per-sec", BYTES, policy.max_bytes_per_sec, 0, 1099511627776, "0"),
          .doc = "The most that is fetched in a second, by HTTPS or MQTT stream. 0: no bound."},
         {NUMBER("policy.min-free-bytes", BYTES, policy.min_free_bytes, 0, 1099511627776, "0"),

@@ -42,12 +42,32 @@ static bool is_open(Update *u, const Schedule *windows, const char *what, uint64
         return false;
 }
 
+static bool is_affordable(Update *u)
+{
+        uint64_t bytes = 0;
+        char text[FAILURE_DETAIL_MAX];
+
+        for (size_t i = 0; u->document && i < u->document->n_files; i++)
+                bytes = usec_add(bytes, u->document->files[i].size_bytes);
+        if (!u->metered || u->params.metered_max_bytes == 0 || bytes <= u->params.metered_max_bytes)
+                return true;
+        snprintf(text, sizeof(text), "the connection is metered: %" PRIu64 " bytes are more than %" PRIu64, bytes,
+                 u->params.metered_max_bytes);
+        return refuse(u, text);
+}
+
 bool update_may_download(Update *u, uint64_t now_usec)
 {
-        return is_open(u, &u->params.download_windows, "download", now_usec);
+        return is_open(u, &u->params.download_windows, "download", now_usec) && is_affordable(u);
 }
 
 bool update_may_activate(Update *u, uint64_t now_usec)
 {
         return is_open(u, &u->params.activate_windows, "activation", now_usec);
+}
+
+void update_on_metered(Update *u, bool is_metered, uint64_t now_usec)
+{
+        u->metered = is_metered;
+        update_reconcile(u, now_usec);
 }

@@ -23,6 +23,7 @@ struct Update {
         UpdateState state;
         bool connected;
         bool suspended; /* by the operator */
+        bool metered;   /* the connection */
 
         /* the job */
         JobKey key;

@@ -61,6 +61,8 @@ static void test_defaults(void **state)
         assert_int_equal(c->download.checkpoint_usec, USEC_PER_SEC);
         assert_int_equal(c->policy.download_windows.n, 0);
         assert_int_equal(c->policy.activate_windows.n, 0);
+        assert_int_equal(c->policy.metered, CONFIG_METERED_AUTO);
+        assert_int_equal(c->policy.metered_max_bytes, 0);
         assert_int_equal(c->policy.max_bytes_per_sec, 0);
         assert_int_equal(c->policy.min_free_bytes, 0);
         assert_int_equal(c->policy.min_free_percent, 0);
@@ -106,7 +108,8 @@ static void test_every_key_is_read(void **state)
                       "low-speed-bytes = 1048576; attempts = 1000; checkpoint-bytes = 1073741824; "
                       "checkpoint-msec = 60000; }; "
                       "policy: { download-windows = ( \"01:00-02:30\", \"Sat,Sun 22:00-06:00\" ); "
-                      "activate-windows = [ \"00:00-24:00\" ]; max-bytes-per-sec = 1099511627776; "
+                      "activate-windows = [ \"00:00-24:00\" ]; metered = \"no\"; metered-max-bytes = 1; "
+                      "max-bytes-per-sec = 1099511627776; "
                       "min-free-bytes = 1099511627776; min-free-percent = 90; io-priority = \"idle\"; nice = 19; }; "
                       "signing: { required = false; trust-store = \"/t\"; "
                       "algorithms = [ \"sha1-rsa\", \"sha1-ecdsa\", \"sha256-rsa\", \"sha256-ecdsa\" ]; dates = "
@@ -151,6 +154,8 @@ static void test_every_key_is_read(void **state)
         assert_int_equal(c->policy.download_windows.windows[0].length_sec, 5400);
         assert_int_equal(c->policy.download_windows.windows[1].days, 0x41);
         assert_int_equal(c->policy.activate_windows.n, 1);
+        assert_int_equal(c->policy.metered, CONFIG_METERED_NO);
+        assert_int_equal(c->policy.metered_max_bytes, 1);
         assert_int_equal(c->policy.max_bytes_per_sec, UINT64_C(1) << 40);
         assert_int_equal(c->policy.min_free_bytes, UINT64_C(1) << 40);
         assert_int_equal(c->policy.min_free_percent, 90);

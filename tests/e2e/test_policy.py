@@ -2,17 +2,27 @@
 
 import json
 import os
+import struct
 import subprocess
+import threading
 import time
 
 import pytest
 
 from gateway import make_image
 from gateway.proxy import Proxy
+from hostile import wire
 
 from .scene import THING, hold
 
 IMAGE = make_image("1.1.0", 600_000)
+# What is measured here takes its time; a machine that is busy with other tests must not end it.
+PATIENCE = {"hook": {"timeout-sec": 30, "give-up-sec": 30}, "selftest": {"timeout-sec": 30}, "reboot": {"timeout-sec": 30},
+            "boot": {"timeout-sec": 30}}
+
+
+def patient(policy, **more):
+    return {"policy": policy, **PATIENCE, **more}
 
 
 def set_local_clock(monkeypatch, text):
@@ -53,7 +63,7 @@ def wait_for_cloud(scene, job, reason):
 @pytest.mark.parametrize("protocol", ["https", "mqtt"])
 def test_waits_for_the_download_window(make_scene, monkeypatch, protocol):
     """The job is taken, and told why it waits; nothing is fetched and no hook is asked before the window opens."""
-    scene = make_scene(power=False, config={"policy": {"download-windows": ["12:00-13:00"]}})
+    scene = make_scene(power=False, config=patient({"download-windows": ["12:00-13:00"]}))
     job = scene.update(IMAGE, protocol)
     opens = start_at(scene, monkeypatch, "11:59:53") + 7
     now = wait_for_wait(scene, "outside the download windows: until ")
@@ -69,7 +79,7 @@ def test_waits_for_the_download_window(make_scene, monkeypatch, protocol):
 @pytest.mark.parametrize("protocol", ["https", "mqtt"])
 def test_window_closes_while_downloading(make_scene, monkeypatch, protocol):
     """Suspended, over a restart, and gone on with from the byte reached when a window is open again."""
-    scene = make_scene(power=False, config={"policy": {"download-windows": ["11:00-12:00"]}, "download": {"stall-sec": 9}})
+    scene = make_scene(power=False, config=patient({"download-windows": ["11:00-12:00"]}, download={"stall-sec": 9}))
     go_on = hold(scene, protocol, 300_000)
     job = scene.update(IMAGE, protocol)
     start_at(scene, monkeypatch, "11:59:56")
@@ -92,7 +102,7 @@ def test_window_closes_while_downloading(make_scene, monkeypatch, protocol):
 
 def test_waits_for_the_activation_window(make_scene, monkeypatch):
     """Downloaded and verified at any time; activated and rebooted only in the window."""
-    scene = make_scene(power=False, config={"policy": {"activate-windows": ["12:00-13:00"]}})
+    scene = make_scene(power=False, config=patient({"activate-windows": ["12:00-13:00"]}))
     job = scene.update(IMAGE)
     opens = start_at(scene, monkeypatch, "11:59:53") + 7
     now = wait_for_wait(scene, "outside the activation windows: until ")
@@ -110,8 +120,7 @@ def test_bandwidth_is_bounded(make_scene, protocol):
     """Within a tenth, over some seconds: by the bytes that came over the network, not by what otad says."""
     bound = 200_000
     image = make_image("1.1.0", 8 * bound)
-    scene = make_scene(slot_size=4 << 20, config={"policy": {"max-bytes-per-sec": bound},
-                                                  "hook": {"timeout-sec": 20}, "selftest": {"timeout-sec": 20}})
+    scene = make_scene(slot_size=4 << 20, config=patient({"max-bytes-per-sec": bound}))
     with Proxy(("localhost", scene.cloud.https.port), buffer=16384) as store:
         scene.cloud.storage.host = f"localhost:{store.port}"
         network = store if protocol == "https" else scene.gateway.proxy
@@ -126,13 +135,108 @@ def test_bandwidth_is_bounded(make_scene, protocol):
     scene.expect_clean()
 
 
+# Metered connections
+
+class NetworkManager(wire.Wire):
+    """As much of it as otad asks for: the name on the bus and the property Metered. `word` None: it never answers."""
+
+    NAME, PATH = "org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager"
+    BUS = {"path": "/org/freedesktop/DBus", "interface": "org.freedesktop.DBus",
+           "fields": [(6, ("s", "org.freedesktop.DBus"))]}
+
+    def __init__(self, socket, word):
+        super().__init__(socket, timeout=3600)
+        self.word, self.n_asked = word, 0
+        self.call("Hello", **self.BUS)
+        assert self.call("RequestName", "su", [self.NAME, 0], **self.BUS) == (1,)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _next(self, deadline):
+        while len(self._data) < 16:
+            self._receive(deadline)
+        self._asked_serial = struct.unpack_from("<I", self._data, 8)[0]
+        return super()._next(deadline)
+
+    def _serve(self):
+        try:
+            while True:
+                kind, fields, body, _ = self._next(time.monotonic() + 3600)
+                if kind != wire.CALL or fields[3] != "Get":
+                    continue
+                assert body == [self.NAME, "Metered"]
+                self.n_asked += 1
+                if self.word is not None:
+                    answer_to = [(5, ("u", self._asked_serial)), (6, ("s", fields[7]))]
+                    self.send(wire.message(wire.RETURN, 1000 + self.n_asked, path=None, interface=None, signature="v",
+                                           body=wire.marshal("v", [("u", self.word)]), fields=answer_to))
+        except (wire.Gone, OSError):
+            pass
+
+    def say(self, word):
+        """The connection has become another."""
+        self.word = word
+        self.send(wire.message(wire.SIGNAL, 2000, member="PropertiesChanged", path=self.PATH,
+                               interface="org.freedesktop.DBus.Properties", signature="sa{sv}as",
+                               body=wire.marshal("sa{sv}as", [self.NAME, [("Metered", ("u", word))], []])))
+
+
+def test_waits_while_metered(make_scene):
+    """As NetworkManager tells: waits, goes on, is suspended in the middle, and goes on from there."""
+    scene = make_scene(power=False, bus=True, config=patient({"metered-max-bytes": 300_000}))
+    with NetworkManager(scene.gateway.runtime / "bus", 1) as manager:
+        job = scene.update(IMAGE)
+        scene.gateway.power_on()
+        now = wait_for_wait(scene, f"the connection is metered: {len(IMAGE)} bytes are more than 300000")
+        assert now["state"] == "accepted" and now["waiting"]["retry_seconds"] is None
+        wait_for_cloud(scene, job, "the connection is metered: ")
+        assert not scene.cloud.find_messages("http")
+        go_on = hold(scene, "https", 300_000)
+        manager.say(2)
+        scene.gateway.wait(lambda: (status(scene).get("download") or {}).get("held") == 300_000, 15, "half of it")
+        manager.say(3)
+        assert wait_for_wait(scene, "the connection is metered: ")["state"] == "suspended"
+        go_on()
+        asked = len(scene.cloud.find_messages("http"))
+        time.sleep(0.5)
+        assert len(scene.cloud.find_messages("http")) == asked
+        manager.say(4)
+        scene.expect_success(job, IMAGE, "1.1.0")
+        assert scene.cloud.find_messages("http")[-1].payload["range"] == "bytes=300000-"
+        scene.expect_clean()
+
+
+def test_small_images_do_not_wait(make_scene):
+    scene = make_scene(config=patient({"metered": "yes", "metered-max-bytes": len(IMAGE)}))
+    job = scene.update(IMAGE)
+    scene.expect_success(job, IMAGE, "1.1.0")
+    larger = scene.update(IMAGE + b"x")
+    wait_for_wait(scene, f"the connection is metered: {len(IMAGE) + 1} bytes are more than {len(IMAGE)}")
+    scene.cloud.cancel(larger, force=True)
+    scene.wait_idle()
+
+
+@pytest.mark.parametrize("manager", ["none", "silent"])
+def test_nobody_tells_of_metered_connections(make_scene, manager):
+    """Without NetworkManager a connection is not metered, and one that hangs holds nothing up."""
+    scene = make_scene(power=False, bus=True, config=patient({"metered-max-bytes": 1}))
+    if manager == "silent":
+        scene.manager = NetworkManager(scene.gateway.runtime / "bus", None)
+    job = scene.update(IMAGE)
+    scene.gateway.power_on()
+    scene.expect_success(job, IMAGE, "1.1.0")
+    if manager == "silent":
+        assert scene.manager.n_asked > 0
+        scene.manager.close()
+    scene.expect_clean()
+
+
 # Room for others
 
 @pytest.mark.parametrize("rule", [{"min-free-bytes": 1 << 40}, {"min-free-percent": 90}])
 @pytest.mark.parametrize("name", ["app", "rootfs.img"])
 def test_leaves_free_space(make_scene, name, rule):
     """Of the file system of a file, and of the state folder for slots, too; ended before a byte is written."""
-    scene = make_scene(files=["app"], config={"policy": rule})
+    scene = make_scene(files=["app"], config=patient(rule))
     usage = os.statvfs(scene.gateway.folder)
     if "min-free-percent" in rule and usage.f_bavail * 10 > usage.f_blocks * 9:
         pytest.skip("this file system is nearly empty")
@@ -147,7 +251,7 @@ def test_leaves_free_space(make_scene, name, rule):
 
 @pytest.mark.parametrize("word, told", [("normal", None), ("low", "best-effort: prio 7"), ("idle", "idle")])
 def test_priority_of_the_installer(make_scene, word, told):
-    scene = make_scene(config={"policy": {"io-priority": word, "nice": 7 if told else 0}})
+    scene = make_scene(config=patient({"io-priority": word, "nice": 7 if told else 0}))
     pid = scene.gateway.programs["otad-installer"].pid
 
     def look():

@@ -299,6 +299,68 @@ static void test_trial_knows_no_windows(void **state)
         }
 }
 
+/* -- metered connections ---------------------------------------------------------------------------------------- */
+
+static void test_metered(void **state)
+{
+        UpdateStatus status;
+        World w;
+
+        /* A job of 1000 bytes, at the bound and above it. */
+        for (uint64_t bound = 999; bound <= 1000; bound++) {
+                open_world(&w, false, "2026-11-26 11:00:00", NULL, NULL);
+                w.metered_max_bytes = bound;
+                world_kill_otad(&w);
+                engine_on_metered(w.engine, true, w.now_usec);
+                if (bound == 999) {
+                        status = run_to_a_wait(&w);
+                        assert_int_equal(status.state, UPDATE_STATE_ACCEPTED);
+                        assert_string_equal(status.waiting,
+                                            "the connection is metered: 1000 bytes are more than 999");
+                        run_until(&w, wall(&w) + 3 * HOUR);
+                        assert_string_equal(world_job(&w, "a")->waiting, status.waiting);
+                        assert_int_equal(w.n_calls[INSTALL_CALL_BEGIN], 0);
+                        engine_on_metered(w.engine, false, w.now_usec);
+                }
+                world_settle(&w);
+                check_ended(&w, JOB_STATUS_SUCCEEDED, "");
+                world_close(&w);
+        }
+}
+
+/* It becomes metered at each point of an update, and is not any more an hour later. */
+static void test_becomes_metered(void **state)
+{
+        bool was_suspended = false, over = false;
+
+        for (uint64_t k = 0; !over; k++) {
+                uint64_t ends;
+                World w;
+
+                open_world(&w, true, "2026-11-26 11:00:00", NULL, NULL);
+                w.metered_max_bytes = 1;
+                world_kill_otad(&w);
+                while (w.n_events < k && world_step(&w))
+                        ;
+                engine_on_metered(w.engine, true, w.now_usec);
+                ends = w.now_usec + HOUR;
+                while (w.now_usec < ends && world_step(&w)) {
+                        EngineStatus status;
+
+                        engine_status(w.engine, &status);
+                        was_suspended |= status.update.state == UPDATE_STATE_SUSPENDED;
+                        if (w.fetching)
+                                world_fail(&w, "fetches while the connection is metered, event %u", (unsigned)k);
+                }
+                over = w.now_usec < ends;
+                engine_on_metered(w.engine, false, w.now_usec);
+                world_settle(&w);
+                check_ended(&w, JOB_STATUS_SUCCEEDED, "");
+                world_close(&w);
+        }
+        assert_true(was_suspended);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -312,6 +374,8 @@ int main(void)
                 cmocka_unit_test(test_clock_is_not_set),
                 cmocka_unit_test(test_cancelled_while_waiting),
                 cmocka_unit_test(test_trial_knows_no_windows),
+                cmocka_unit_test(test_metered),
+                cmocka_unit_test(test_becomes_metered),
         };
 
         log_set_max_level(-1);

@@ -102,6 +102,7 @@ static void start_otad(World *w)
                            .reject_foreign = w->reject_foreign,
                            .download_windows = w->download_windows,
                            .activate_windows = w->activate_windows,
+                           .metered_max_bytes = w->metered_max_bytes,
                            .progress_usec = 30 * USEC_PER_SEC,
                            .progress_percent = 10,
                            .heartbeat_usec = 900 * USEC_PER_SEC,

@@ -51,6 +51,7 @@ typedef struct World {
         /* What the config says; read when otad starts. */
         bool reject_foreign;
         Schedule download_windows, activate_windows;
+        uint64_t metered_max_bytes;
 
         uint64_t wall_base_usec; /* the wall clock when now_usec is 0; USEC_INFINITY: it is not set */
         bool broker_first;       /* at a start it is reached before the installer */
