@@ -29,7 +29,7 @@ typedef struct UpdateParams {
         unsigned progress_percent;  /* ... unless this much was added */
         uint64_t heartbeat_usec;    /* at least one report in this time, to extend the step timer */
         uint64_t hook_retry_usec;   /* after "not now" */
-        uint64_t hook_give_up_usec; /* "not now" for this long ends the update */
+        uint64_t hook_give_up_usec; /* "not now" for this long ends the update; USEC_INFINITY: never */
         Schedule download_windows;  /* bytes are fetched only within */
         uint64_t metered_max_bytes; /* what more than this is waits while the connection is metered; 0: no bound */
         Schedule activate_windows;  /* the new software is activated, and the machine rebooted, only within */

@@ -214,7 +214,7 @@ static int start_engine(Agent *a)
                                 /* Three chances to extend the step timer before it runs out. */
                                 .heartbeat_usec = 60 * USEC_PER_SEC * c->jobs.step_timeout_min / 4,
                                 .hook_retry_usec = c->hook.retry_usec,
-                                .hook_give_up_usec = c->hook.give_up_usec,
+                                .hook_give_up_usec = c->hook.give_up_usec ?: USEC_INFINITY,
                                 .download_windows = c->policy.download_windows,
                                 .activate_windows = c->policy.activate_windows,
                                 .metered_max_bytes = c->policy.metered_max_bytes,

@@ -157,7 +157,7 @@ int config_check(ConfigReader *reader, Config *config)
 
         r = check_not_less(reader, "broker.backoff-cap-sec", config->broker.backoff_cap_usec,
                            "broker.backoff-base-msec", config->broker.backoff_base_usec);
-        if (r == 0)
+        if (r == 0 && config->hook.give_up_usec > 0)
                 r = check_not_less(reader, "hook.give-up-sec", config->hook.give_up_usec, "hook.retry-sec",
                                    config->hook.retry_usec);
         if (r == 0)

@@ -218,8 +218,8 @@ static const ConfigKey root_keys[] = {
          .doc = "For one stage; then its process group is killed."},
         {NUMBER("hook.retry-sec", SECONDS, hook.retry_usec, 1, 86400, "60"),
          .doc = "How long to wait after a stage said \"not now\"."},
-        {NUMBER("hook.give-up-sec", SECONDS, hook.give_up_usec, 1, 2592000, "86400"),
-         .doc = "How long a stage may go on saying so before the update has failed."},
+        {NUMBER("hook.give-up-sec", SECONDS, hook.give_up_usec, 0, 2592000, "86400"),
+         .doc = "How long a stage may go on saying so before the update has failed. 0: as long as the job lasts."},
 
         {NUMBER("boot.timeout-sec", SECONDS, boot.timeout_usec, 1, 600, "30"),
          .doc = "For one run of a boot script."},

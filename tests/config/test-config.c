@@ -94,6 +94,13 @@ static void test_defaults(void **state)
         assert_string_equal(c->control.bus, "system");
 }
 
+static void test_hook_without_end(void **state)
+{
+        _cleanup_(config_freep) Config *c = parse(T B A "hook: { retry-sec = 60; give-up-sec = 0; };\n");
+
+        assert_int_equal(c->hook.give_up_usec, 0);
+}
+
 /* Every key away from its default, at the ends of its range where it has one. */
 static void test_every_key_is_read(void **state)
 {
@@ -329,9 +336,13 @@ static void test_first_match_wins(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_defaults), cmocka_unit_test(test_every_key_is_read),
-                cmocka_unit_test(test_targets),  cmocka_unit_test(test_numbers_in_other_things),
-                cmocka_unit_test(test_match),    cmocka_unit_test(test_first_match_wins),
+                cmocka_unit_test(test_defaults),
+                cmocka_unit_test(test_hook_without_end),
+                cmocka_unit_test(test_every_key_is_read),
+                cmocka_unit_test(test_targets),
+                cmocka_unit_test(test_numbers_in_other_things),
+                cmocka_unit_test(test_match),
+                cmocka_unit_test(test_first_match_wins),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

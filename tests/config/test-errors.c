@@ -195,7 +195,7 @@ static const ConfigCase cases[] = {
         {T B A "hook: {\n  retry-sec = 86400;\n  give-up-sec = 1;\n};\n",
          "x:6: hook.give-up-sec: is shorter than hook.retry-sec; allowed: at least as long"},
         {T B A "hook: {\n  give-up-sec = 2592001;\n};\n",
-         "x:5: hook.give-up-sec: 2592001 is out of range; allowed: seconds from 1 to 2592000"},
+         "x:5: hook.give-up-sec: 2592001 is out of range; allowed: seconds from 0 to 2592000"},
         {T B A "boot: {\n  timeout-sec = 601;\n};\n",
          "x:5: boot.timeout-sec: 601 is out of range; allowed: seconds from 1 to 600"},
         {T B A "policy: {\n  download-windows = \"01:00-02:00\";\n};\n",

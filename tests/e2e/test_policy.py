@@ -16,12 +16,12 @@ from hostile import wire
 from .scene import THING, hold
 
 IMAGE = make_image("1.1.0", 600_000)
-# What is measured here takes its time; a machine that is busy with other tests must not end it.
 PATIENCE = {"hook": {"timeout-sec": 30, "give-up-sec": 30}, "selftest": {"timeout-sec": 30}, "reboot": {"timeout-sec": 30},
             "boot": {"timeout-sec": 30}}
 
 
 def patient(policy, **more):
+    """The settings for a policy, and for a machine that may be busy with other tests."""
     return {"policy": policy, **PATIENCE, **more}
 
 
@@ -71,7 +71,7 @@ def test_waits_for_the_download_window(make_scene, monkeypatch, protocol):
     assert now["waiting"]["reason"].endswith(" 12:00") and "tries again in" in now["next"]
     assert "outside the download windows" in scene.gateway.otactl("status").stdout
     wait_for_cloud(scene, job, "outside the download windows: until ")
-    scene.expect_success(job, IMAGE, "1.1.0")
+    scene.expect_success(job, IMAGE, "1.1.0", timeout=60)
     assert min(c["time"] for c in scene.gateway.hook_calls("pre-install")) > opens - 2
     scene.expect_clean()
 
@@ -94,7 +94,7 @@ def test_window_closes_while_downloading(make_scene, monkeypatch, protocol):
     assert len(scene.cloud.find_messages("http")) + len(scene.cloud.find_messages("stream")) == asked
     set_local_clock(monkeypatch, "11:30:00")
     scene.gateway.restart("otad")
-    scene.expect_success(job, IMAGE, "1.1.0")
+    scene.expect_success(job, IMAGE, "1.1.0", timeout=60)
     if protocol == "https":
         assert int(scene.cloud.find_messages("http")[-1].payload["range"].strip("bytes=-")) > 200_000
     scene.expect_clean()
@@ -108,7 +108,7 @@ def test_waits_for_the_activation_window(make_scene, monkeypatch):
     now = wait_for_wait(scene, "outside the activation windows: until ")
     assert now["state"] == "installed" and scene.gateway.loader.primary == "A"
     wait_for_cloud(scene, job, "outside the activation windows: until ")
-    scene.expect_success(job, IMAGE, "1.1.0")
+    scene.expect_success(job, IMAGE, "1.1.0", timeout=60)
     assert min(c["time"] for c in scene.gateway.hook_calls("activate")) > opens - 2
     scene.expect_clean()
 
@@ -131,7 +131,7 @@ def test_bandwidth_is_bounded(make_scene, protocol):
         time.sleep(4)
         rate = (network.n_received - before) / (time.monotonic() - began)
         assert 0.9 * bound < rate < 1.1 * bound, rate
-        scene.expect_success(job, image, "1.1.0")
+        scene.expect_success(job, image, "1.1.0", timeout=60)
     scene.expect_clean()
 
 
@@ -200,7 +200,7 @@ def test_waits_while_metered(make_scene):
         time.sleep(0.5)
         assert len(scene.cloud.find_messages("http")) == asked
         manager.say(4)
-        scene.expect_success(job, IMAGE, "1.1.0")
+        scene.expect_success(job, IMAGE, "1.1.0", timeout=60)
         assert scene.cloud.find_messages("http")[-1].payload["range"] == "bytes=300000-"
         scene.expect_clean()
 
@@ -208,7 +208,7 @@ def test_waits_while_metered(make_scene):
 def test_small_images_do_not_wait(make_scene):
     scene = make_scene(config=patient({"metered": "yes", "metered-max-bytes": len(IMAGE)}))
     job = scene.update(IMAGE)
-    scene.expect_success(job, IMAGE, "1.1.0")
+    scene.expect_success(job, IMAGE, "1.1.0", timeout=60)
     larger = scene.update(IMAGE + b"x")
     wait_for_wait(scene, f"the connection is metered: {len(IMAGE) + 1} bytes are more than {len(IMAGE)}")
     scene.cloud.cancel(larger, force=True)
@@ -223,10 +223,32 @@ def test_nobody_tells_of_metered_connections(make_scene, manager):
         scene.manager = NetworkManager(scene.gateway.runtime / "bus", None)
     job = scene.update(IMAGE)
     scene.gateway.power_on()
-    scene.expect_success(job, IMAGE, "1.1.0")
+    scene.expect_success(job, IMAGE, "1.1.0", timeout=60)
     if manager == "silent":
         assert scene.manager.n_asked > 0
         scene.manager.close()
+    scene.expect_clean()
+
+
+# The hook
+
+@pytest.mark.parametrize("stage", ["pre-install", "post-install", "activate", "reboot"])
+def test_hook_is_asked_first(make_scene, stage):
+    """Before the download, before the switch, before the reboot: its reason is shown here and in the cloud, it is asked
+    again every hook.retry-sec, and with a patience of 0 it is never too late."""
+    scene = make_scene(config=patient({}, hook={"timeout-sec": 30, "give-up-sec": 0}))
+    scene.gateway.plan_hook(stage, exit=75, times=4, reason="the pump is running")
+    job = scene.update(IMAGE)
+    scene.extra_connects += 4 * (stage == "reboot")     # it had said goodbye
+    now = wait_for_wait(scene, "the hook says not now: ")
+    assert "the pump is running" in now["waiting"]["reason"]
+    assert stage != "pre-install" or not scene.cloud.find_messages("http")
+    assert scene.gateway.slot == "A" and (stage == "reboot" or scene.gateway.loader.primary == "A")
+    if stage != "reboot":       # then there is a connection for a moment only
+        wait_for_cloud(scene, job, "the pump is running")
+    scene.expect_success(job, IMAGE, "1.1.0", timeout=60)
+    times = [c["time"] for c in scene.gateway.hook_calls(stage)]
+    assert len(times) == 5 and all(b - a > 0.9 for a, b in zip(times, times[1:]))
     scene.expect_clean()
 
 

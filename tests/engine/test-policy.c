@@ -361,6 +361,40 @@ static void test_becomes_metered(void **state)
         assert_true(was_suspended);
 }
 
+/* -- the hook --------------------------------------------------------------------------------------------------- */
+
+/* Asked again and again for five times as long as else, while the cloud hears why and the step timer is extended. */
+static void test_hook_that_never_gives_up(void **state)
+{
+        static const InstallCall calls[] = {INSTALL_CALL_BEGIN, INSTALL_CALL_ACTIVATE, INSTALL_CALL_REBOOT};
+
+        for (size_t i = 0; i < ELEMENTSOF(calls); i++) {
+                unsigned n_updates;
+                World w;
+
+                open_world(&w, true, "2026-11-26 11:00:00", NULL, NULL);
+                w.hook_never_gives_up = true;
+                world_kill_otad(&w);
+                w.bad_call = calls[i];
+                w.bad_kind = LINK_ERROR_NOT_NOW;
+                w.bad_reason = FAILURE_HOOK_NOT_NOW;
+                w.n_bad = 5 * 60;
+                run_until(&w, wall(&w) + HOUR);
+                assert_string_equal(world_job(&w, "a")->waiting, "the hook says not now: the installer says no");
+                assert_int_equal(world_job(&w, "a")->status, JOB_STATUS_IN_PROGRESS);
+                n_updates = world_job(&w, "a")->n_updates;
+                run_until(&w, wall(&w) + 3 * HOUR);
+                /* Asked for a reboot, otad says goodbye to the broker each time, and what is new after it. */
+                assert_true(world_job(&w, "a")->n_updates - n_updates >= 3 * 4 - 1);
+                if (calls[i] != INSTALL_CALL_REBOOT)
+                        assert_true(world_job(&w, "a")->n_updates - n_updates <= 3 * 4 + 1);
+                world_settle(&w);
+                check_ended(&w, JOB_STATUS_SUCCEEDED, "");
+                assert_int_equal(w.n_bad, 0);
+                world_close(&w);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -375,6 +409,7 @@ int main(void)
                 cmocka_unit_test(test_cancelled_while_waiting),
                 cmocka_unit_test(test_trial_knows_no_windows),
                 cmocka_unit_test(test_metered),
+                cmocka_unit_test(test_hook_that_never_gives_up),
                 cmocka_unit_test(test_becomes_metered),
         };
 

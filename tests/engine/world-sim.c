@@ -107,7 +107,7 @@ static void start_otad(World *w)
                            .progress_percent = 10,
                            .heartbeat_usec = 900 * USEC_PER_SEC,
                            .hook_retry_usec = 60 * USEC_PER_SEC,
-                           .hook_give_up_usec = 3600 * USEC_PER_SEC},
+                           .hook_give_up_usec = w->hook_never_gives_up ? USEC_INFINITY : 3600 * USEC_PER_SEC},
         };
 
         assert_int_equal(engine_new(&params, &ops, w, &w->engine), 0);

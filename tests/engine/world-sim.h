@@ -52,6 +52,7 @@ typedef struct World {
         bool reject_foreign;
         Schedule download_windows, activate_windows;
         uint64_t metered_max_bytes;
+        bool hook_never_gives_up;
 
         uint64_t wall_base_usec; /* the wall clock when now_usec is 0; USEC_INFINITY: it is not set */
         bool broker_first;       /* at a start it is reached before the installer */
