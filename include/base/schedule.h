@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/cleanup.h"
+
 enum { SCHEDULE_WINDOWS_MAX = 16, SCHEDULE_TIME_TEXT_MAX = 16 };
 
 typedef struct ScheduleWindow {
@@ -28,7 +30,7 @@ typedef struct Schedule {
  * "[DAYS ]HH:MM-HH:MM". DAYS: Mon, Mon-Fri, Sat,Sun, or several of these with commas between; none: each day. An end at
  * or before the beginning is one of the next day; 24:00 is the end of the day. -EINVAL: *reterr_why tells what is wrong.
  */
-int schedule_window_parse(const char *text, ScheduleWindow *ret, const char **reterr_why);
+_must_use_ int schedule_window_parse(const char *text, ScheduleWindow *ret, const char **reterr_why);
 
 /* Whether it is open at this wall clock time, and when that changes next: USEC_INFINITY: never. */
 bool schedule_is_open(const Schedule *schedule, uint64_t wall_usec, uint64_t *ret_change_usec);
