@@ -21,6 +21,7 @@
  */
 #pragma once
 
+#include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
@@ -47,7 +48,7 @@ typedef struct ControlParams {
         uint64_t bus_retry_usec; /* 0: CONTROL_BUS_RETRY_SEC */
 } ControlParams;
 
-/* None may be NULL; none may free the control. */
+/* None but the last may be NULL; none may free the control. */
 typedef struct ControlOps {
         void (*status)(EngineStatus *ret, void *userdata); /* engine_status() */
         /* Of the moment, for one answer; borrowed until the next call. */
@@ -57,6 +58,8 @@ typedef struct ControlOps {
         int (*resume)(void *userdata);
         int (*cancel)(const char *why,
                       void *userdata); /* `why` is never empty; at most CONTROL_WHY_MAX and a few bytes */
+        /* The bus was opened, for others to use too; NULL: it goes away, and so must they. NULL is fine. */
+        void (*bus)(sd_bus *bus, void *userdata);
 } ControlOps;
 
 /*

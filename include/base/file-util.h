@@ -34,4 +34,13 @@ _must_use_ int file_read(int dir_fd, const char *name, size_t max_bytes, char **
 _must_use_ int directory_make(const char *path, mode_t mode);
 _must_use_ int directory_sync(int dir_fd);
 
+/* What has to stay free of a file system; the larger of the two counts. */
+typedef struct FreeSpaceRule {
+        uint64_t bytes;
+        unsigned percent; /* of its size */
+} FreeSpaceRule;
+
+struct statvfs;
+uint64_t free_space_rule_bytes(const FreeSpaceRule *rule, const struct statvfs *fs);
+
 int fd_set_nonblocking(int fd);

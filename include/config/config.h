@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include "base/cleanup.h"
+#include "base/schedule.h"
 
 #define CONFIG_DEFAULT_FILE "/etc/otad/otad.conf"
 
@@ -47,6 +48,18 @@ typedef enum ConfigSigningDates {
         CONFIG_SIGNING_DATES_AUTO, /* a certificate's dates count only when the clock is known to be right */
         CONFIG_SIGNING_DATES_ALWAYS,
 } ConfigSigningDates;
+
+typedef enum ConfigMetered {
+        CONFIG_METERED_AUTO, /* NetworkManager tells, where it is there */
+        CONFIG_METERED_YES,
+        CONFIG_METERED_NO,
+} ConfigMetered;
+
+typedef enum ConfigIoPriority {
+        CONFIG_IO_PRIORITY_NORMAL,
+        CONFIG_IO_PRIORITY_LOW,  /* the last of those that share */
+        CONFIG_IO_PRIORITY_IDLE, /* only what nobody else wants */
+} ConfigIoPriority;
 
 /* 1 to CONFIG_WORDS_MAX different values of one enum, in the file's order. */
 typedef struct ConfigWords {
@@ -123,6 +136,17 @@ typedef struct Config {
                 uint64_t checkpoint_bytes;
                 uint64_t checkpoint_usec;
         } download;
+        struct {
+                Schedule download_windows;
+                Schedule activate_windows;
+                ConfigMetered metered;
+                uint64_t metered_max_bytes; /* 0: no bound */
+                uint64_t max_bytes_per_sec; /* 0: no bound */
+                uint64_t min_free_bytes;    /* the larger of these two counts */
+                unsigned min_free_percent;
+                ConfigIoPriority io_priority;
+                unsigned nice;
+        } policy;
         struct {
                 bool required;
                 char *trust_store;

@@ -54,6 +54,9 @@ void engine_on_device_state(Engine *engine, const LinkState *state, uint64_t now
 void engine_on_call_done(Engine *engine, InstallCall call, const LinkError *error, const LinkOffsets *offsets,
                          const LinkState *state, uint64_t now_usec);
 
+/* The network is, or is not any more, paid for by the byte; not, until this was called. */
+void engine_on_metered(Engine *engine, bool is_metered, uint64_t now_usec);
+
 /* See update_suspend() and its like. */
 _must_use_ int engine_suspend(Engine *engine, uint64_t now_usec);
 _must_use_ int engine_resume(Engine *engine, uint64_t now_usec);

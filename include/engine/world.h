@@ -58,6 +58,8 @@ typedef struct WorldOps {
 
         /* The configured target that a job's (hostile) file path stands for; NULL: none. Borrowed. */
         const char *(*find_target)(const char *job_path, void *userdata);
+        /* Microseconds since 1970; USEC_INFINITY while the clock is not set. Asked only where there are windows of time. */
+        uint64_t (*wall_clock)(void *userdata);
         /* Something that otactl shows has changed. */
         void (*changed)(void *userdata);
 } WorldOps;

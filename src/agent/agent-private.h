@@ -20,6 +20,7 @@
 #include "config/config.h"
 #include "engine/engine.h"
 #include "link/link-client.h"
+#include "metered.h"
 #include "metrics.h"
 #include "transport/http-client.h"
 #include "transport/mqtt-client.h"
@@ -40,6 +41,7 @@ struct Agent {
         HttpClient *http;
         HttpFetch *fetch;
 
+        Metered *metered; /* NULL where nobody asks, or there is no bus to ask on */
         Control *control; /* NULL while it is not there yet, at start and at the end */
 
         LinkClient *link;

@@ -95,6 +95,13 @@ static const char *agent_op_find_target(const char *job_path, void *userdata)
         return target ? target->name : NULL;
 }
 
+static uint64_t agent_op_wall_clock(void *userdata)
+{
+        uint64_t usec = wall_clock_usec();
+
+        return usec < CLOCK_REFERENCE_USEC ? USEC_INFINITY : usec;
+}
+
 static void agent_op_changed(void *userdata)
 {
         Agent *a = userdata;
@@ -122,6 +129,7 @@ static const WorldOps world = {
         .data_write = agent_op_data_write,
         .data_close = agent_op_data_close,
         .find_target = agent_op_find_target,
+        .wall_clock = agent_op_wall_clock,
         .changed = agent_op_changed,
 };
 
@@ -161,12 +169,35 @@ static int on_control_cancel(const char *why, void *userdata)
         return r;
 }
 
+static void on_metered(bool is_metered, void *userdata)
+{
+        Agent *a = userdata;
+
+        engine_on_metered(a->engine, is_metered, now_usec());
+        agent_after_event(a);
+}
+
+/* While there is no bus the last word counts; before the first the connection is not metered. */
+static void on_control_bus(sd_bus *bus, void *userdata)
+{
+        Agent *a = userdata;
+        int r;
+
+        a->metered = metered_free(a->metered);
+        if (!bus || a->config->policy.metered != CONFIG_METERED_AUTO || a->config->policy.metered_max_bytes == 0)
+                return;
+        r = metered_new(bus, on_metered, a, &a->metered);
+        if (r < 0)
+                (void)log_warning_errno(r, "Cannot ask NetworkManager whether the connection is metered: %m");
+}
+
 static const ControlOps control_ops = {
         .status = on_control_status,
         .certificates = agent_certificates,
         .suspend = on_control_suspend,
         .resume = on_control_resume,
         .cancel = on_control_cancel,
+        .bus = on_control_bus,
 };
 
 /* -- life ------------------------------------------------------------------------------------------------------- */
@@ -190,12 +221,16 @@ static int start_engine(Agent *a)
                                 /* Three chances to extend the step timer before it runs out. */
                                 .heartbeat_usec = 60 * USEC_PER_SEC * c->jobs.step_timeout_min / 4,
                                 .hook_retry_usec = c->hook.retry_usec,
-                                .hook_give_up_usec = c->hook.give_up_usec,
+                                .hook_give_up_usec = c->hook.give_up_usec ?: USEC_INFINITY,
+                                .download_windows = c->policy.download_windows,
+                                .activate_windows = c->policy.activate_windows,
+                                .metered_max_bytes = c->policy.metered_max_bytes,
                                 .download =
                                         {
                                                 .block_bytes = c->download.block_bytes,
                                                 .window_bytes = (uint32_t)c->download.window_bytes,
                                                 .aws_limits = c->download.aws_limits,
+                                                .max_bytes_per_sec = c->policy.max_bytes_per_sec,
                                                 .stall_usec = c->download.stall_usec,
                                                 .attempts = c->download.attempts,
                                         },
@@ -249,7 +284,7 @@ Agent *agent_free(Agent *a)
 {
         if (!a)
                 return NULL;
-        a->control = control_free(a->control);
+        a->control = control_free(a->control); /* and what uses its bus */
         agent_stop_metrics(a);
         /* The engine before what it uses: it lets go of downloads by the ops. */
         engine_free(a->engine);
@@ -305,6 +340,8 @@ int agent_new(sd_event *event, const Config *config, Agent **ret)
                 r = agent_start_link(a);
         if (r < 0)
                 return log_error_errno(r, "Cannot start: %m");
+        if (config->policy.metered == CONFIG_METERED_YES)
+                engine_on_metered(a->engine, true, now_usec());
         if (!config->signing.required)
                 log_event(LOG_EVENT_UNSIGNED_ALLOWED, &(LogFields){0},
                           "signing.required is false: images without a signature are installed");

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "base/cleanup.h"
 
@@ -158,6 +159,13 @@ int directory_make(const char *path, mode_t mode)
                 *p = '/';
         }
         return mkdir(copy, mode) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+uint64_t free_space_rule_bytes(const FreeSpaceRule *rule, const struct statvfs *fs)
+{
+        uint64_t size = (uint64_t)fs->f_blocks * fs->f_frsize;
+
+        return MAX2(rule->bytes, size / 100 * rule->percent);
 }
 
 int fd_set_nonblocking(int fd)

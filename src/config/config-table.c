@@ -20,6 +20,18 @@ static const ConfigWord algorithm_words[] = {
         {"sha1-rsa", SIGNATURE_ALGORITHM_SHA1_RSA},
         {},
 };
+static const ConfigWord metered_words[] = {
+        {"auto", CONFIG_METERED_AUTO},
+        {"yes", CONFIG_METERED_YES},
+        {"no", CONFIG_METERED_NO},
+        {},
+};
+static const ConfigWord io_priority_words[] = {
+        {"normal", CONFIG_IO_PRIORITY_NORMAL},
+        {"low", CONFIG_IO_PRIORITY_LOW},
+        {"idle", CONFIG_IO_PRIORITY_IDLE},
+        {},
+};
 static const ConfigWord dates_words[] = {
         {"auto", CONFIG_SIGNING_DATES_AUTO},
         {"always", CONFIG_SIGNING_DATES_ALWAYS},
@@ -48,6 +60,7 @@ static const ConfigWord target_type_words[] = {
 #define PATH(name, type, member)       .path = name, .kind = CONFIG_KIND_PATH, FIELD(type, member), .max = 1023
 #define WORD(name, type, member, list) .path = name, .kind = CONFIG_KIND_WORD, FIELD(type, member), .words = list
 #define WORDS(name, member, list)      .path = name, .kind = CONFIG_KIND_WORDS, FIELD(Config, member), .words = list
+#define WINDOWS(name, member)          .path = name, .kind = CONFIG_KIND_WINDOWS, FIELD(Config, member), .fallback = ""
 #define LIST(name, type, member, n_member, least, greatest, elements)             \
         .path = name, .kind = CONFIG_KIND_LIST, .offset = offsetof(type, member), \
         .n_offset = offsetof(type, n_member), .min = least, .max = greatest, .table = elements
@@ -161,6 +174,26 @@ static const ConfigKey root_keys[] = {
         {NUMBER("download.checkpoint-msec", MILLISECONDS, download.checkpoint_usec, 0, 60000, "1000"),
          .doc = "But not more often than this: on a fast link syncing would take longer than fetching again."},
 
+        {WINDOWS("policy.download-windows", policy.download_windows),
+         .doc = "When images may be fetched, by local time. Empty: at any time."},
+        {WINDOWS("policy.activate-windows", policy.activate_windows),
+         .doc = "When new software may be activated and the machine rebooted for it. Empty: at any time."},
+        {NUMBER("policy.metered-max-bytes", BYTES, policy.metered_max_bytes, 0, 1099511627776, "0"),
+         .doc = "A job of more bytes waits while the connection is metered. 0: no bound."},
+        {WORD("policy.metered", Config, policy.metered, metered_words), .fallback = "auto",
+         .doc = "Whether it is. `auto`: as NetworkManager tells on the bus of `control.bus`; no, where it is not there."},
+        {NUMBER("policy.max-bytes-per-sec", BYTES, policy.max_bytes_per_sec, 0, 1099511627776, "0"),
+         .doc = "The most that is fetched in a second, by HTTPS or MQTT stream. 0: no bound."},
+        {NUMBER("policy.min-free-bytes", BYTES, policy.min_free_bytes, 0, 1099511627776, "0"),
+         .doc = "An update must leave so much of the file systems of its `file` targets and of `paths.installer-state`."},
+        {NUMBER("policy.min-free-percent", NUMBER, policy.min_free_percent, 0, 90, "0"),
+         .doc = "The same in percent of the file system; the larger of the two counts."},
+        {WORD("policy.io-priority", Config, policy.io_priority, io_priority_words), .fallback = "normal",
+         .doc = "How the installer and its hooks share storage with the rest. `low`: after all others. `idle`: only when "
+                "nobody else wants it, which may be never."},
+        {NUMBER("policy.nice", NUMBER, policy.nice, 0, 19, "0"),
+         .doc = "The nice value of the installer and its hooks: the higher, the more processor time others get."},
+
         {BOOL("signing.required", signing.required, "true"),
          .doc = "Refuse images without a signature. A signature that is there is always checked."},
         {PATH("signing.trust-store", Config, signing.trust_store), .fallback = "/etc/otad/trust",
@@ -187,8 +220,8 @@ static const ConfigKey root_keys[] = {
          .doc = "For one stage; then its process group is killed."},
         {NUMBER("hook.retry-sec", SECONDS, hook.retry_usec, 1, 86400, "60"),
          .doc = "How long to wait after a stage said \"not now\"."},
-        {NUMBER("hook.give-up-sec", SECONDS, hook.give_up_usec, 1, 2592000, "86400"),
-         .doc = "How long a stage may go on saying so before the update has failed."},
+        {NUMBER("hook.give-up-sec", SECONDS, hook.give_up_usec, 0, 2592000, "86400"),
+         .doc = "How long a stage may go on saying so before the update has failed. 0: as long as the job lasts."},
 
         {NUMBER("boot.timeout-sec", SECONDS, boot.timeout_usec, 1, 600, "30"),
          .doc = "For one run of a boot script."},

@@ -17,10 +17,11 @@ typedef enum ConfigKind {
         CONFIG_KIND_BYTES,
         CONFIG_KIND_TEXT,
         CONFIG_KIND_PATH,
-        CONFIG_KIND_MODE,  /* permission bits, written as octal digits in a string */
-        CONFIG_KIND_WORD,  /* one value of an enum */
-        CONFIG_KIND_WORDS, /* a ConfigWords */
-        CONFIG_KIND_LIST,  /* groups, each with the keys of a table of their own */
+        CONFIG_KIND_MODE,    /* permission bits, written as octal digits in a string */
+        CONFIG_KIND_WORD,    /* one value of an enum */
+        CONFIG_KIND_WORDS,   /* a ConfigWords */
+        CONFIG_KIND_WINDOWS, /* a Schedule */
+        CONFIG_KIND_LIST,    /* groups, each with the keys of a table of their own */
         _CONFIG_KIND_MAX,
 } ConfigKind;
 
@@ -60,7 +61,7 @@ struct ConfigTable {
 };
 
 enum {
-        CONFIG_KEYS_MAX = 64,  /* in one table */
+        CONFIG_KEYS_MAX = 128, /* in one table */
         CONFIG_PATH_MAX = 256, /* of a key's full path in a message, cut beyond */
         CONFIG_ALLOWED_MAX = 512,
 };

@@ -471,6 +471,12 @@ void engine_on_call_done(Engine *e, InstallCall call, const LinkError *error, co
         tell_version(e, now);
 }
 
+void engine_on_metered(Engine *e, bool is_metered, uint64_t now)
+{
+        e->event_usec = now;
+        update_on_metered(e->update, is_metered, now);
+}
+
 /* -- operator and time ------------------------------------------------------------------------------------------ */
 
 int engine_suspend(Engine *e, uint64_t now)

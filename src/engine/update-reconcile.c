@@ -231,11 +231,22 @@ static bool cannot_begin(const Update *u)
         return u->confirmed && !u->document;
 }
 
+/* Whether going on from here leads to the network: what is complete is verified at any time. */
+static bool lacks_bytes(const Update *u)
+{
+        if (u->downloaded || u->device.state != UPDATE_STATE_DOWNLOADING)
+                return false;
+        for (size_t i = 0; i < u->device.n_files; i++)
+                if (u->device.files[i].written_bytes < u->device.files[i].size_bytes)
+                        return true;
+        return false;
+}
+
 static void reconcile_download(Update *u, uint64_t now_usec)
 {
         if (failure_is_set(&u->failure)) {
                 call_roll_back(u);
-        } else if (!is_ready(u)) {
+        } else if (!is_ready(u) || (lacks_bytes(u) && !update_may_download(u, now_usec))) {
                 if (u->download)
                         download_suspend(u->download);
                 if (u->state != UPDATE_STATE_ACCEPTED)
@@ -265,7 +276,7 @@ static void reconcile_reboot(Update *u, uint64_t now_usec)
                 update_call(u, INSTALL_CALL_REBOOT);
         } else if (u->goodbye == GOODBYE_ASKED) {
                 return;
-        } else if (is_ready(u)) {
+        } else if (is_ready(u) && update_may_activate(u, now_usec)) {
                 if (u->goodbye_deadline_usec == 0)
                         u->goodbye_deadline_usec = usec_add(now_usec, GOODBYE_PATIENCE_USEC);
                 if (!outbox_is_idle(u->outbox) && now_usec < u->goodbye_deadline_usec) {
@@ -302,7 +313,7 @@ static void reconcile_idle(Update *u, uint64_t now_usec)
                 update_enter(u, UPDATE_STATE_ACCEPTED, now_usec);
         u->begun = u->downloaded = u->self_tested = false;
         u->download = download_free(u->download);
-        if (!is_ready(u))
+        if (!is_ready(u) || !update_may_download(u, now_usec))
                 return;
         if (u->claimed)
                 call_begin(u);
@@ -316,7 +327,7 @@ void update_reconcile(Update *u, uint64_t now_usec)
                 return;
         if (u->retry_usec != USEC_INFINITY && now_usec < u->retry_usec)
                 return;
-        u->retry_usec = USEC_INFINITY;
+        u->retry_usec = u->policy_usec = USEC_INFINITY;
         if (u->device.state != UPDATE_STATE_ACTIVATING)
                 update_come_back(u);
         /* Whatever it is, the installer knows better: from there on as if it had been found at the start. */
@@ -338,7 +349,7 @@ void update_reconcile(Update *u, uint64_t now_usec)
                 update_enter(u, UPDATE_STATE_INSTALLED, now_usec);
                 if (failure_is_set(&u->failure))
                         call_roll_back(u);
-                else if (is_ready(u))
+                else if (is_ready(u) && update_may_activate(u, now_usec))
                         update_call(u, INSTALL_CALL_ACTIVATE);
                 return;
         case UPDATE_STATE_ACTIVATING:

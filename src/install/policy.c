@@ -1,6 +1,8 @@
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "base/log-event.h"
 #include "base/log.h"
@@ -58,6 +60,26 @@ int policy_check_file(const InstallParams *params, const InstallFile *file, Fail
         if (r < 0)
                 return r;
         return signature_check_form(file->algorithm, file->signature, file->n_signature, signer, reterr);
+}
+
+int policy_check_space(const InstallParams *params, Failure *reterr)
+{
+        uint64_t available, keep;
+        struct statvfs fs;
+
+        if (params->keep_free.bytes == 0 && params->keep_free.percent == 0)
+                return 0;
+        if (fstatvfs(params->state_dir_fd, &fs) < 0)
+                return fail(reterr, FAILURE_RESOURCES, errno, "free space of the installer's state folder: %s",
+                            strerror(errno));
+        available = (uint64_t)fs.f_bavail * fs.f_frsize;
+        keep = free_space_rule_bytes(&params->keep_free, &fs);
+        if (keep > available)
+                return fail(reterr, FAILURE_NO_SPACE, ENOSPC,
+                            "the file system of the installer's state folder has %" PRIu64 " bytes free, and %" PRIu64
+                            " have to stay free",
+                            available, keep);
+        return 0;
 }
 
 int policy_verify_file(const InstallParams *params, const InstallFile *file, const DigestValue *digest,

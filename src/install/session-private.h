@@ -272,6 +272,7 @@ void startup_end(InstallSession *s);
 _must_use_ int session_enter_testing(InstallSession *s, Failure *reterr);
 
 /* policy.c */
+_must_use_ int policy_check_space(const InstallParams *params, Failure *reterr);
 _must_use_ int policy_check_file(const InstallParams *params, const InstallFile *file, Failure *reterr);
 _must_use_ int policy_verify_file(const InstallParams *params, const InstallFile *file, const DigestValue *digest,
                                   Failure *reterr);

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "config/config.h"
 #include "installer.h"
+#include "priority.h"
 
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 3 };
 
@@ -164,5 +165,6 @@ int main(int argc, char **argv)
         }
         if (options.check_config)
                 return installer_check_targets(config) < 0 ? EXIT_USAGE : EXIT_FINE;
+        priority_apply(config);
         return run(config) < 0 ? EXIT_FAILED : EXIT_FINE;
 }

@@ -59,6 +59,15 @@ static void test_defaults(void **state)
         assert_int_equal(c->download.attempts, 5);
         assert_int_equal(c->download.checkpoint_bytes, 16777216);
         assert_int_equal(c->download.checkpoint_usec, USEC_PER_SEC);
+        assert_int_equal(c->policy.download_windows.n, 0);
+        assert_int_equal(c->policy.activate_windows.n, 0);
+        assert_int_equal(c->policy.metered, CONFIG_METERED_AUTO);
+        assert_int_equal(c->policy.metered_max_bytes, 0);
+        assert_int_equal(c->policy.max_bytes_per_sec, 0);
+        assert_int_equal(c->policy.min_free_bytes, 0);
+        assert_int_equal(c->policy.min_free_percent, 0);
+        assert_int_equal(c->policy.io_priority, CONFIG_IO_PRIORITY_NORMAL);
+        assert_int_equal(c->policy.nice, 0);
         assert_true(c->signing.required);
         assert_string_equal(c->signing.trust_store, "/etc/otad/trust");
         assert_int_equal(c->signing.algorithms.n, 2);
@@ -90,6 +99,13 @@ static void test_defaults(void **state)
         assert_int_equal(c->metrics.interval_usec, 60 * USEC_PER_SEC);
 }
 
+static void test_hook_without_end(void **state)
+{
+        _cleanup_(config_freep) Config *c = parse(T B A "hook: { retry-sec = 60; give-up-sec = 0; };\n");
+
+        assert_int_equal(c->hook.give_up_usec, 0);
+}
+
 /* Every key away from its default, at the ends of its range where it has one. */
 static void test_every_key_is_read(void **state)
 {
@@ -104,6 +120,10 @@ static void test_every_key_is_read(void **state)
                       "block-bytes = 256; window-bytes = 131072; aws-limits = false; stall-sec = 3600; "
                       "low-speed-bytes = 1048576; attempts = 1000; checkpoint-bytes = 1073741824; "
                       "checkpoint-msec = 60000; }; "
+                      "policy: { download-windows = ( \"01:00-02:30\", \"Sat,Sun 22:00-06:00\" ); "
+                      "activate-windows = [ \"00:00-24:00\" ]; metered = \"no\"; metered-max-bytes = 1; "
+                      "max-bytes-per-sec = 1099511627776; "
+                      "min-free-bytes = 1099511627776; min-free-percent = 90; io-priority = \"idle\"; nice = 19; }; "
                       "signing: { required = false; trust-store = \"/t\"; "
                       "algorithms = [ \"sha1-rsa\", \"sha1-ecdsa\", \"sha256-rsa\", \"sha256-ecdsa\" ]; dates = "
                       "\"always\"; }; "
@@ -146,6 +166,17 @@ static void test_every_key_is_read(void **state)
         assert_int_equal(c->download.attempts, 1000);
         assert_int_equal(c->download.checkpoint_bytes, 1073741824);
         assert_int_equal(c->download.checkpoint_usec, 60 * USEC_PER_SEC);
+        assert_int_equal(c->policy.download_windows.n, 2);
+        assert_int_equal(c->policy.download_windows.windows[0].length_sec, 5400);
+        assert_int_equal(c->policy.download_windows.windows[1].days, 0x41);
+        assert_int_equal(c->policy.activate_windows.n, 1);
+        assert_int_equal(c->policy.metered, CONFIG_METERED_NO);
+        assert_int_equal(c->policy.metered_max_bytes, 1);
+        assert_int_equal(c->policy.max_bytes_per_sec, UINT64_C(1) << 40);
+        assert_int_equal(c->policy.min_free_bytes, UINT64_C(1) << 40);
+        assert_int_equal(c->policy.min_free_percent, 90);
+        assert_int_equal(c->policy.io_priority, CONFIG_IO_PRIORITY_IDLE);
+        assert_int_equal(c->policy.nice, 19);
         assert_false(c->signing.required);
         assert_string_equal(c->signing.trust_store, "/t");
         assert_int_equal(c->signing.algorithms.n, 4);
@@ -319,9 +350,13 @@ static void test_first_match_wins(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_defaults), cmocka_unit_test(test_every_key_is_read),
-                cmocka_unit_test(test_targets),  cmocka_unit_test(test_numbers_in_other_things),
-                cmocka_unit_test(test_match),    cmocka_unit_test(test_first_match_wins),
+                cmocka_unit_test(test_defaults),
+                cmocka_unit_test(test_hook_without_end),
+                cmocka_unit_test(test_every_key_is_read),
+                cmocka_unit_test(test_targets),
+                cmocka_unit_test(test_numbers_in_other_things),
+                cmocka_unit_test(test_match),
+                cmocka_unit_test(test_first_match_wins),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,6 +20,7 @@
 #define A_VARIABLE       "1 to 64 letters, digits and '_', the first no digit"
 #define TARGETS          "( { ... }, ... ) with 1 to 16 groups"
 #define ALGORITHMS       "one or more, each once, of \"sha256-ecdsa\", \"sha256-rsa\", \"sha1-ecdsa\", \"sha1-rsa\""
+#define WINDOWS          "( ... ) with up to 16 of \"[DAYS ]HH:MM-HH:MM\", such as \"Mon-Fri 22:00-04:30\""
 #define PROTOCOLS        "one or more, each once, of \"https\", \"mqtt\""
 
 static const ConfigCase cases[] = {
@@ -38,7 +39,7 @@ static const ConfigCase cases[] = {
         {T B A "boot: { timeout-sec = \"\\\"", "x:4: a string without an end; allowed: \"...\""},
         {T B A "jobs: [ 1, \"a\" ];\n", "x:4: mismatched element type in array; allowed: " SYNTAX},
         {"thing = \"t\";\n",
-         "x:1: thing: unknown key; allowed: thing-name, broker, jobs, download, signing, "
+         "x:1: thing: unknown key; allowed: thing-name, broker, jobs, download, policy, signing, "
          "version, targets, hook, boot, selftest, reboot, installer, paths, control, certificates, metrics, "
          "package"},
         {T "broker: {\n  endpoint = \"e\";\n  prot = 1;\n};\n" A,
@@ -197,9 +198,39 @@ static const ConfigCase cases[] = {
         {T B A "hook: {\n  retry-sec = 86400;\n  give-up-sec = 1;\n};\n",
          "x:6: hook.give-up-sec: is shorter than hook.retry-sec; allowed: at least as long"},
         {T B A "hook: {\n  give-up-sec = 2592001;\n};\n",
-         "x:5: hook.give-up-sec: 2592001 is out of range; allowed: seconds from 1 to 2592000"},
+         "x:5: hook.give-up-sec: 2592001 is out of range; allowed: seconds from 0 to 2592000"},
         {T B A "boot: {\n  timeout-sec = 601;\n};\n",
          "x:5: boot.timeout-sec: 601 is out of range; allowed: seconds from 1 to 600"},
+        {T B A "policy: {\n  download-windows = \"01:00-02:00\";\n};\n",
+         "x:5: policy.download-windows: is a string; allowed: " WINDOWS},
+        {T B A "policy: {\n  download-windows = (\n    \"01:00-02:00\",\n    7 );\n};\n",
+         "x:7: policy.download-windows[1]: is a whole number; allowed: " WINDOWS},
+        {T B A "policy: {\n  activate-windows = ( \"Mon-Fri 01:00-04:30\",\n    \"Mun 01:00-02:00\" );\n};\n",
+         "x:6: policy.activate-windows[1]: \"Mun 01:00-02:00\" is no window, the days are none; allowed: " WINDOWS},
+        {T B A "policy: {\n  activate-windows = [ \"Mon 01:00-25:00\" ];\n};\n",
+         "x:5: policy.activate-windows[0]: \"Mon 01:00-25:00\" is no window, the times are none; allowed: " WINDOWS},
+        {T B A "policy: {\n  activate-windows = [ \"03:00-03:00\" ];\n};\n",
+         "x:5: policy.activate-windows[0]: \"03:00-03:00\" is no window, it ends when it begins; 00:00-24:00 is the "
+         "whole day; allowed: " WINDOWS},
+        {T B A "policy: { activate-windows = ( \"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", "
+               "\"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", "
+               "\"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", "
+               "\"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\" ); };\n",
+         "x:4: policy.activate-windows: has 17; allowed: " WINDOWS},
+        {T B A "policy: {\n  max-bytes-per-sec = 1000;\n};\n",
+         "x:5: policy.max-bytes-per-sec: is too little for download.low-speed-bytes, or for one of "
+         "download.block-bytes "
+         "in half of download.stall-sec; allowed: 0, or at least 1093"},
+        {T B A "download: { low-speed-bytes = 5000; };\npolicy: {\n  max-bytes-per-sec = 9999;\n};\n",
+         "x:6: policy.max-bytes-per-sec: is too little for download.low-speed-bytes, or for one of "
+         "download.block-bytes "
+         "in half of download.stall-sec; allowed: 0, or at least 10000"},
+        {T B A "policy: {\n  min-free-percent = 91;\n};\n",
+         "x:5: policy.min-free-percent: 91 is out of range; allowed: a number from 0 to 90"},
+        {T B A "policy: {\n  io-priority = \"none\";\n};\n",
+         "x:5: policy.io-priority: \"none\" is not allowed; allowed: one of \"normal\", \"low\", \"idle\""},
+        {T B A "policy: {\n  nice = -1;\n};\n",
+         "x:5: policy.nice: -1 is out of range; allowed: a number from 0 to 19"},
         {T B A "selftest: {\n  timeout-sec = 0;\n};\n",
          "x:5: selftest.timeout-sec: 0 is out of range; allowed: seconds from 1 to 86400"},
         {T B A "selftest: {\n  max-boots = 101;\n};\n",

@@ -52,7 +52,7 @@ def test_keys_named_anywhere_exist():
         for name in names_in_code(page.read_text()):
             key = name.split(" ")[0]
             if re.fullmatch(r"[a-z]+\.[a-z-]+", key) and key.split(".")[0] in groups and key not in known:
-                assert key in ("boot.conf", "targets.slots"), f"{page.name}: there is no key {key}"
+                assert key in ("boot.conf", "policy.json", "targets.slots"), f"{page.name}: there is no key {key}"
 
 
 # troubleshooting.md
@@ -82,13 +82,14 @@ def test_every_error_word_has_its_row_and_no_other():
 
 
 def test_every_reason_to_wait_is_explained():
-    code = "".join(source(f"src/engine/update{part}.c") for part in ("", "-reconcile", "-job", "-device"))
+    code = "".join(source(f"src/engine/update{part}.c") for part in ("", "-reconcile", "-job", "-device", "-policy"))
     reasons = set(re.findall(r'set_waiting\(u, "([^"]+)"', code)) | set(re.findall(r'\? "([^"]+)" : ""\)', code))
     reasons |= {r.split(":")[0] for r in re.findall(r'snprintf\(text, sizeof\(text\), "([^"]+)"', code)}
     assert len(reasons) >= 7
     page = read("troubleshooting.md")
     for reason in reasons:
-        assert f"`{reason}" in page, reason
+        for windows in ("download", "activation"):
+            assert f"`{reason.replace('%s', windows)}" in page, reason
 
 
 @pytest.mark.parametrize("words", ["name look-up:", "TLS: the handshake was not finished", "no TCP connection",

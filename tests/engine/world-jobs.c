@@ -210,10 +210,13 @@ static void on_update(World *w, const char *id, const char *json)
         }
         job->status = status;
         job->version++;
+        job->n_updates++;
         json_text(json, "phase", word);
         snprintf(job->phase, sizeof(job->phase), "%.60s", word);
         json_text(json, "error", word);
         snprintf(job->error, sizeof(job->error), "%.60s", word);
+        json_text(json, "waiting", word);
+        snprintf(job->waiting, sizeof(job->waiting), "%.120s", word);
         snprintf(topic, sizeof(topic), "%s/update/accepted", id);
         tell(w, topic, "{\"executionState\":{\"status\":\"%s\",\"versionNumber\":%d},\"clientToken\":\"%s\"}",
              job_status_to_string(job->status), job->version, token);

@@ -101,11 +101,14 @@ static void start_otad(World *w)
                            .signing_required = true,
                            .algorithms = {[SIGNATURE_ALGORITHM_SHA256_ECDSA] = true},
                            .reject_foreign = w->reject_foreign,
+                           .download_windows = w->download_windows,
+                           .activate_windows = w->activate_windows,
+                           .metered_max_bytes = w->metered_max_bytes,
                            .progress_usec = 30 * USEC_PER_SEC,
                            .progress_percent = 10,
                            .heartbeat_usec = 900 * USEC_PER_SEC,
                            .hook_retry_usec = 60 * USEC_PER_SEC,
-                           .hook_give_up_usec = 3600 * USEC_PER_SEC},
+                           .hook_give_up_usec = w->hook_never_gives_up ? USEC_INFINITY : 3600 * USEC_PER_SEC},
         };
 
         assert_int_equal(engine_new(&params, &ops, w, &w->engine), 0);
@@ -401,6 +404,13 @@ static const char *op_find_target(const char *job_path, void *userdata)
         return strcmp(job_path, "app") == 0 ? "app" : NULL;
 }
 
+static uint64_t op_wall_clock(void *userdata)
+{
+        World *w = userdata;
+
+        return usec_add(w->wall_base_usec, w->now_usec);
+}
+
 static void op_changed(void *userdata)
 {
         /* Nobody looks. */
@@ -423,5 +433,6 @@ static const WorldOps ops = {
         .data_write = sim_op_data_write,
         .data_close = sim_op_data_close,
         .find_target = op_find_target,
+        .wall_clock = op_wall_clock,
         .changed = op_changed,
 };
