@@ -71,7 +71,8 @@ static void test_load(void **state)
 
         write_file(path, MINIMAL "color = 1;\n");
         expect_load(path, EINVAL,
-                    ":3: color: unknown key; allowed: thing-name, broker, jobs, download, signing, version, targets, "
+                    ":3: color: unknown key; allowed: thing-name, broker, proxy, jobs, download, signing, version, "
+                    "targets, "
                     "hook, boot, selftest, reboot, installer, paths, control");
 
         large = malloc(CONFIG_FILE_MAX_BYTES + 2);
