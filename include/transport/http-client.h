@@ -5,12 +5,12 @@
  * the answer's status, range, length and ETag before its first byte is handed on. It knows nothing of jobs or
  * slots, keeps no file, never retries.
  *
- * https only, HTTP/1.1, no cookies, no content coding; name look-up by transport/resolver, so no
- * thread; through a proxy where one is given, which then looks the server up. The URL is sent to the letter (a presigned one carries a signature over it) and is a secret: logged
- * are scheme and host only. At most HTTP_REDIRECTS_MAX redirects are followed, to https only.
+ * https only, HTTP/1.1, no cookies, no content coding; name look-up by transport/resolver, so no thread;
+ * through a proxy where one is given, which then looks the server up. The URL is sent to the letter (a
+ * presigned one carries a signature over it) and is a secret: logged are scheme and host only. At most HTTP_REDIRECTS_MAX redirects are followed, to https only.
  *
- * Every wait has a deadline: name look-up connect_timeout_usec; TCP, the proxy's answer and TLS together connect_timeout_usec,
- * again for each redirect; from then on at least low_speed_bytes a second averaged over each stall_usec, the
+ * Every wait has a deadline: name look-up connect_timeout_usec; TCP, the proxy's answer and TLS together
+ * connect_timeout_usec, again for each redirect; from then on at least low_speed_bytes a second averaged over each stall_usec, the
  * answer's head included. A paused fetch is not stalled.
  *
  * Sources: RFC 9110, sections 13.1.1 (If-Match), 14.2 (Range), 14.4 (Content-Range), 15.3.7 (206), 10.2.3

@@ -38,7 +38,7 @@ static inline void identity_certificates_freep(STACK_OF(X509) * *certificates)
         sk_X509_pop_free(*certificates, X509_free);
 }
 
-static inline void identity_keyp(EVP_PKEY **key)
+static inline void identity_key_freep(EVP_PKEY **key)
 {
         EVP_PKEY_free(*key);
 }

@@ -31,7 +31,7 @@ typedef struct ProxyParams {
 
 /* Where it is, without its credentials. -EINVAL: the URL is none. */
 _must_use_ int proxy_find(const ProxyParams *params, ProxyUrl *ret);
-/* Whoever wipes *ret when done with it keeps a password out of memory. Negative, with a `problem` in words, where the
+/* Whoever calls it wipes *ret, as it holds a password. Negative, with a `problem` in words, where the
  * credentials cannot be had or the URL is none. */
 _must_use_ int proxy_load(const ProxyParams *params, ProxyUrl *ret, char problem[static PROXY_TEXT_MAX]);
 

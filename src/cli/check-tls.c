@@ -168,7 +168,7 @@ static void check_identity(Check *check)
                 .group = check->user.known ? check->user.gid : getegid(),
         };
         _cleanup_(identity_certificates_freep) STACK_OF(X509) *certificates = NULL;
-        _cleanup_(identity_keyp) EVP_PKEY *key = NULL;
+        _cleanup_(identity_key_freep) EVP_PKEY *key = NULL;
         char pin_path[IDENTITY_SOURCE_MAX + 1], problem[IDENTITY_TEXT_MAX];
         X509 *certificate = NULL;
 

@@ -76,7 +76,7 @@ static int probe_sign(EVP_PKEY *key)
 static int probe_look(const IdentityParams *params, char problem[static IDENTITY_TEXT_MAX])
 {
         _cleanup_(identity_certificates_freep) STACK_OF(X509) *certificates = NULL;
-        _cleanup_(identity_keyp) EVP_PKEY *key = NULL;
+        _cleanup_(identity_key_freep) EVP_PKEY *key = NULL;
         const char *reason;
         int r;
 

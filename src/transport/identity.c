@@ -367,7 +367,7 @@ int identity_load_key(const IdentityParams *params, X509 *certificate, EVP_PKEY 
                       char problem[static IDENTITY_TEXT_MAX])
 {
         _cleanup_(source_wipe) IdentitySource source = {.what = "key"};
-        _cleanup_(identity_keyp) EVP_PKEY *key = NULL;
+        _cleanup_(identity_key_freep) EVP_PKEY *key = NULL;
         int r;
 
         r = source_load(params, params->key, &source, &key, NULL, problem);

@@ -77,7 +77,7 @@ static int tls_problem(char problem[static MQTT_TLS_TEXT_MAX], const char *what,
 static int tls_load(SSL_CTX *context, const MqttTlsParams *params, char problem[static MQTT_TLS_TEXT_MAX])
 {
         _cleanup_(identity_certificates_freep) STACK_OF(X509) *certificates = NULL;
-        _cleanup_(identity_keyp) EVP_PKEY *key = NULL;
+        _cleanup_(identity_key_freep) EVP_PKEY *key = NULL;
         X509 *own;
         int r;
 

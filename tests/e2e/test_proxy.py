@@ -69,9 +69,8 @@ def test_credentials_from_a_file(off, strict):
     """Read for each try: the wrong ones are told, the right ones work without a restart."""
     strict.credentials = CREDENTIALS
     path = credentials_file(off, "gateway:wrong")
+    off.gateway.write_config({"proxy": {"credentials-file": str(path)}})
     start(off, strict.url, broker={"port": 8883})
-    off.gateway.power_off()
-    start(off, strict.url, proxy={"url": strict.url, "credentials-file": str(path)})
     expect_trouble(off, "proxy: it refused the connection: HTTP status 407, it wants a user name and password")
     credentials_file(off)
     job = off.update(IMAGE, "both")
