@@ -3,8 +3,10 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "base/cleanup.h"
@@ -29,6 +31,13 @@ _must_use_ int file_replace_unsynced(int dir_fd, const char *name, const void *d
 
 /* Reads at most max_bytes of a regular file; -EFBIG beyond. *ret gets a NUL after its *ret_size bytes. */
 _must_use_ int file_read(int dir_fd, const char *name, size_t max_bytes, char **ret, size_t *ret_size);
+
+/*
+ * The same for a secret at `path`: -EKEYREJECTED where file_is_secret() says no. What is judged is the file that is read.
+ */
+_must_use_ int file_read_secret(const char *path, size_t max_bytes, gid_t group, char **ret, size_t *ret_size);
+/* Nobody but the owner, and for reading `group` and the group of root, may do anything with it. */
+bool file_is_secret(const struct stat *st, gid_t group);
 
 /* Makes `path` and its parents with `mode`; fine where it is there already. */
 _must_use_ int directory_make(const char *path, mode_t mode);

@@ -106,8 +106,9 @@ typedef struct Config {
                 char *endpoint; /* a host name or an IP address, no port */
                 uint16_t port;
                 char *root_ca;
-                char *cert;
+                char *cert; /* this and the next: a path, or a URI without a PIN in it */
                 char *key;
+                char *pin_file; /* "": none */
                 uint64_t keep_alive_usec;
                 uint64_t connect_timeout_usec;
                 uint64_t answer_timeout_usec; /* for one answer of the Jobs or the stream service */
@@ -117,6 +118,10 @@ typedef struct Config {
                 uint64_t away_usec;
                 ConfigMqttVersion mqtt_version;
         } broker;
+        struct {
+                char *url;              /* as in base/proxy-url.h; may hold a password */
+                char *credentials_file; /* "": none */
+        } proxy;
         struct {
                 bool reject_foreign; /* REJECT jobs that are not OTA jobs; else leave them alone */
                 uint64_t refresh_usec;

@@ -1,5 +1,7 @@
 #include "agent-private.h"
 
+#include <unistd.h>
+
 #include "base/log-event.h"
 #include "base/log.h"
 #include "base/time-util.h"
@@ -173,8 +175,14 @@ int agent_start_broker(Agent *a)
                 .port = c->broker.port,
                 .alpn = c->broker.port == 443 ? "x-amzn-mqtt-ca" : NULL,
                 .ca_file = c->broker.root_ca,
-                .cert_file = c->broker.cert,
-                .key_file = c->broker.key,
+                .identity =
+                        {
+                                .cert = c->broker.cert,
+                                .key = c->broker.key,
+                                .pin_file = c->broker.pin_file,
+                                .group = getegid(),
+                        },
+                .proxy = agent_proxy(a),
                 .version = c->broker.mqtt_version == CONFIG_MQTT_5 ? MQTT_VERSION_5 : MQTT_VERSION_3_1_1,
                 .keep_alive_sec = (unsigned)(c->broker.keep_alive_usec / USEC_PER_SEC),
                 .lookup_timeout_usec = c->broker.connect_timeout_usec,

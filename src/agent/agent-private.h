@@ -68,6 +68,8 @@ struct Agent {
 
 /* To be called at the end of each event that the engine was told of: sets the timer. */
 void agent_after_event(Agent *agent);
+/* The one way out, for both planes. */
+ProxyParams agent_proxy(const Agent *agent);
 /* What could not even be started is told to the engine from the loop. */
 void agent_defer(Agent *agent);
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "base/file-util.h"
 #include "base/log-event.h"
@@ -78,6 +79,15 @@ static int on_deferred(sd_event_source *source, void *userdata)
         }
         agent_after_event(a);
         return 0;
+}
+
+ProxyParams agent_proxy(const Agent *a)
+{
+        return (ProxyParams){
+                .url = a->config->proxy.url,
+                .credentials_file = a->config->proxy.credentials_file,
+                .group = getegid(),
+        };
 }
 
 void agent_defer(Agent *a)

@@ -13,6 +13,7 @@
 #include "base/log-event.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "transport/identity-probe.h"
 
 typedef struct Options {
         const char *config_path;
@@ -126,6 +127,9 @@ int main(int argc, char *argv[])
         _cleanup_free_ char *message = NULL;
         int r;
 
+        r = identity_probe_main(argc, argv);
+        if (r >= 0)
+                return r;
         log_open("otad");
         umask(0027);
         r = parse_options(argc, argv, &options);

@@ -114,20 +114,19 @@ int file_replace_unsynced(int dir_fd, const char *name, const void *data, size_t
         return replace(dir_fd, name, data, n_data, mode, false);
 }
 
-int file_read(int dir_fd, const char *name, size_t max_bytes, char **ret, size_t *ret_size)
+static int open_regular(int dir_fd, const char *name, struct stat *ret_stat)
+{
+        _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+        if (fd < 0 || fstat(fd, ret_stat) < 0)
+                return -errno;
+        return S_ISREG(ret_stat->st_mode) ? TAKE_FD(fd) : -EINVAL;
+}
+
+static int read_open(int fd, size_t max_bytes, char **ret, size_t *ret_size)
 {
         _cleanup_free_ char *data = NULL;
-        _cleanup_close_ int fd = -1;
-        struct stat st;
         ssize_t n;
-
-        fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-        if (fd < 0)
-                return -errno;
-        if (fstat(fd, &st) < 0)
-                return -errno;
-        if (!S_ISREG(st.st_mode))
-                return -EINVAL;
 
         /* One byte more than allowed is asked for: st_size says nothing about files in /proc. */
         data = malloc(max_bytes + 2);
@@ -142,6 +141,31 @@ int file_read(int dir_fd, const char *name, size_t max_bytes, char **ret, size_t
         *ret = TAKE_PTR(data);
         *ret_size = (size_t)n;
         return 0;
+}
+
+int file_read(int dir_fd, const char *name, size_t max_bytes, char **ret, size_t *ret_size)
+{
+        struct stat st;
+        _cleanup_close_ int fd = open_regular(dir_fd, name, &st);
+
+        return fd < 0 ? fd : read_open(fd, max_bytes, ret, ret_size);
+}
+
+bool file_is_secret(const struct stat *st, gid_t group)
+{
+        mode_t others = st->st_gid == group || st->st_gid == 0 ? S_IRWXO | S_IWGRP | S_IXGRP : S_IRWXO | S_IRWXG;
+
+        return !(st->st_mode & others);
+}
+
+int file_read_secret(const char *path, size_t max_bytes, gid_t group, char **ret, size_t *ret_size)
+{
+        struct stat st;
+        _cleanup_close_ int fd = open_regular(AT_FDCWD, path, &st);
+
+        if (fd < 0)
+                return fd;
+        return file_is_secret(&st, group) ? read_open(fd, max_bytes, ret, ret_size) : -EKEYREJECTED;
 }
 
 int directory_make(const char *path, mode_t mode)

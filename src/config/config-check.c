@@ -160,6 +160,9 @@ int config_check(ConfigReader *reader, Config *config)
         if (r == 0 && config->hook.give_up_usec > 0)
                 r = check_not_less(reader, "hook.give-up-sec", config->hook.give_up_usec, "hook.retry-sec",
                                    config->hook.retry_usec);
+        if (r == 0 && config->proxy.credentials_file[0] && strcmp(config->proxy.url, "none") == 0)
+                r = config_complain(reader, "proxy.credentials-file",
+                                    "is set, but proxy.url is none; allowed: both, or neither");
         if (r == 0)
                 r = check_bound(reader, config);
         if (r == 0)

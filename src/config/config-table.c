@@ -1,5 +1,6 @@
 #include "config-table.h"
 
+#include "base/proxy-url.h"
 #include "base/signature-algorithm.h"
 #include "config-text.h"
 
@@ -46,7 +47,9 @@ static const ConfigWord target_type_words[] = {
 /* Texts several keys share. */
 #define ALLOWED_NAME     "1 to 64 letters, digits, '.', '_' and '-', the first a letter or a digit"
 #define ALLOWED_VARIABLE "1 to 64 letters, digits and '_', the first no digit"
-#define ALLOWED_USER     "1 to 32 letters, digits, '.', '_' and '-', the first no '.' or '-'"
+#define ALLOWED_IDENTITY \
+        "an absolute path, or a URI of lower-case scheme such as \"pkcs11:token=T;object=O\", without pin-value"
+#define ALLOWED_USER "1 to 32 letters, digits, '.', '_' and '-', the first no '.' or '-'"
 
 /* One row: where it goes and, after the macro, what is particular to it. */
 #define FIELD(type, member)       .offset = offsetof(type, member), .size = sizeof(((type *)NULL)->member)
@@ -120,10 +123,13 @@ static const ConfigKey root_keys[] = {
          .doc = "8883, or 443, which implies the ALPN protocol `x-amzn-mqtt-ca`."},
         {PATH("broker.root-ca", Config, broker.root_ca), .fallback = "/etc/otad/tls/root-ca.pem",
          .doc = "The certificates the broker's own may be issued by."},
-        {PATH("broker.cert", Config, broker.cert), .fallback = "/etc/otad/tls/device.pem.crt",
-         .doc = "The device's certificate."},
-        {PATH("broker.key", Config, broker.key), .fallback = "/etc/otad/tls/device.pem.key",
-         .doc = "The private key to it."},
+        {TEXT("broker.cert", Config, broker.cert, 1023, config_text_is_identity, ALLOWED_IDENTITY),
+         .fallback = "/etc/otad/tls/device.pem.crt", .may_hold_secret = true, .doc = "The device's certificate."},
+        {TEXT("broker.key", Config, broker.key, 1023, config_text_is_identity, ALLOWED_IDENTITY),
+         .fallback = "/etc/otad/tls/device.pem.key", .may_hold_secret = true,
+         .doc = "The private key to it: a file that only root and group otad may read, or a key on a token or TPM."},
+        {PATH("broker.pin-file", Config, broker.pin_file), .fallback = "", .may_be_empty = true,
+         .doc = "The token's PIN, or the key file's passphrase, in one line; as unreadable as the key. Empty: none."},
         {NUMBER("broker.keep-alive-sec", SECONDS, broker.keep_alive_usec, 5, 1200, "60"),
          .doc = "MQTT keep-alive. AWS IoT Core takes less than 30 as 30; a VPC endpoint allows 230 at most."},
         {NUMBER("broker.connect-timeout-sec", SECONDS, broker.connect_timeout_usec, 1, 300, "30"),
@@ -140,6 +146,14 @@ static const ConfigKey root_keys[] = {
          .doc = "Without the broker for so long, the journal is told so as an error, once."},
         {WORD("broker.mqtt-version", Config, broker.mqtt_version, mqtt_version_words), .fallback = "5",
          .doc = "The MQTT version spoken. 5 tells why a broker closes a connection."},
+
+        {TEXT("proxy.url", Config, proxy.url, 1023, config_text_is_proxy, PROXY_URL_ALLOWED), .fallback = "none",
+         .may_hold_secret = true,
+         .doc = "The proxy that broker and image store are reached by, both, and nothing goes past it. `none`: directly; the "
+                "environment is not asked."},
+        {PATH("proxy.credentials-file", Config, proxy.credentials_file), .fallback = "", .may_be_empty = true,
+         .doc = "A file with USER:PASSWORD for it in one line, as unreadable as `broker.key`. Empty: those of the URL, or "
+                "none."},
 
         {BOOL("jobs.reject-foreign", jobs.reject_foreign, "false"),
          .doc = "Reject jobs that are not OTA updates. Else they are left for another agent."},

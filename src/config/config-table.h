@@ -37,7 +37,8 @@ typedef struct ConfigKey {
         ConfigKind kind;
         bool required;
         bool may_be_empty; /* paths: "" stands for none */
-        size_t offset;     /* of the field in the table's struct, and its size */
+        bool may_hold_secret;
+        size_t offset; /* of the field in the table's struct, and its size */
         size_t size;
         /* Numbers: the least and the greatest, in the unit of the file. Texts: bytes. Lists: elements. */
         uint64_t min;

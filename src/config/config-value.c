@@ -142,6 +142,11 @@ static int complain_text(ConfigReader *reader, const config_setting_t *setting, 
         const char *text = config_setting_get_string(setting);
         char allowed[CONFIG_ALLOWED_MAX], shown[SHOWN_MAX];
 
+        if (key->may_hold_secret)
+                return config_complain_at(reader, config_setting_source_line(setting), path,
+                                          "this text, not shown because it may hold a secret, is not allowed; "
+                                          "allowed: %s",
+                                          config_key_allowed(key, allowed));
         text_escape(shown, sizeof(shown), text, strlen(text), false);
         return config_complain_at(reader, config_setting_source_line(setting), path,
                                   "\"%s\"%s is not allowed; allowed: %s", shown,

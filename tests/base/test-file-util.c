@@ -84,6 +84,38 @@ static void test_reading_past_the_end_is_short(void **state)
         assert_int_equal(unlinkat(dir_fd, "g", 0), 0);
 }
 
+/* Whoever may read it besides its owner: the group given, and that of root. */
+static void test_secrets(void **state)
+{
+        static const struct {
+                mode_t mode;
+                int r;
+        } rows[] = {{0600, 0},
+                    {0400, 0},
+                    {0640, 0},
+                    {0644, -EKEYREJECTED},
+                    {0604, -EKEYREJECTED},
+                    {0660, -EKEYREJECTED},
+                    {0602, -EKEYREJECTED},
+                    {0700, 0}};
+        struct stat st = {.st_mode = S_IFREG | 0640, .st_gid = 1234};
+        char path[64];
+
+        snprintf(path, sizeof(path), "%s/secret", folder);
+        assert_int_equal(close_fd(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)), -1);
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                _cleanup_free_ char *text = NULL;
+                size_t n_text;
+
+                assert_int_equal(chmod(path, rows[i].mode), 0);
+                assert_int_equal(file_read_secret(path, 16, getegid(), &text, &n_text), rows[i].r);
+        }
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(file_read_secret(path, 16, getegid(), NULL, NULL), -ENOENT);
+        assert_true(file_is_secret(&st, 1234));
+        assert_false(file_is_secret(&st, 1235));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -91,6 +123,7 @@ int main(void)
                 cmocka_unit_test(test_replace_unsynced),
                 cmocka_unit_test(test_directories_are_made_once),
                 cmocka_unit_test(test_reading_past_the_end_is_short),
+                cmocka_unit_test(test_secrets),
         };
 
         return cmocka_run_group_tests(tests, set_up, tear_down);
