@@ -105,14 +105,12 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 static void test_throughput(void **state _unused_)
 {
         static uint8_t payload[BLOCK];
-        World *w = new_world(broker.port);
+        World *w;
         sd_event_source *tick = NULL;
         uint64_t longest_usec = 0, start_usec, took_usec;
 
-        if (getenv("OTAD_EMULATED")) {
-                free_world(w);
-                skip(); /* the speed of an emulator is none */
-        }
+        SKIP_WHERE_EMULATED();
+        w = new_world(broker.port);
         w->params.max_unsent_bytes = 2 * 1024 * 1024;
         w->message_is_right = block_is_right;
         connect_and_subscribe(w);
