@@ -400,13 +400,15 @@ class Life:
 
     def step_purge(self):
         m = self.machine
-        m.run("apt-get", "purge", "--yes", "--quiet", "--auto-remove", "otad", *TOOLS)
+        m.run("apt-get", "purge", "--yes", "--quiet", "--auto-remove", "otad", "ca-certificates", "openssl", *TOOLS)
         self.check("purge removes state", not m.path("/var/lib/otad").exists() and
                    not m.path("/var/lib/otad-installer").exists() and not m.path("/run/otad").exists())
         self.check("but no keys", m.path("/etc/otad/tls/device.pem.key").exists())
         m.sh("rm -r /etc/otad /etc/systemd/system/otad-installer.service.d /var/lib/gateway")
         m.run("systemctl", "daemon-reload")
-        left = {path for path in self.listing() - self.before if not re.match(r"/(etc/(passwd|group|g?shadow)-?$|opt/gateway/)",
-                                                                             path)}
+        # Users, the stand-in for an application, and what packages leave behind that apt had brought along.
+        others = re.compile(r"/(etc/(passwd|group|g?shadow)-?$|opt/gateway/|etc/ssl|usr/lib/ssl|usr/share/man/man\d$|"
+                            "(etc|usr/share|usr/local/share)/ca-certificates)")
+        left = {path for path in self.listing() - self.before if not others.match(path)}
         self.check("nothing else is left", left == set(), " ".join(sorted(left)))
         self.no_failed_units()
