@@ -42,6 +42,7 @@ FILES:${PN} += " \
     ${nonarch_libdir}/otad \
     ${nonarch_libdir}/sysusers.d/otad.conf \
     ${nonarch_libdir}/tmpfiles.d/otad.conf \
+    ${nonarch_libdir}/systemd/catalog/otad.catalog \
     ${systemd_system_unitdir} \
     ${datadir}/dbus-1/system.d/org.otad1.conf \
 "
