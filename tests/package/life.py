@@ -404,7 +404,7 @@ class Life:
         self.check("purge removes state", not m.path("/var/lib/otad").exists() and
                    not m.path("/var/lib/otad-installer").exists() and not m.path("/run/otad").exists())
         self.check("but no keys", m.path("/etc/otad/tls/device.pem.key").exists())
-        m.sh("rm -r /etc/otad /etc/systemd/system/otad-installer.service.d /var/lib/gateway")
+        m.sh("rm -r /etc/otad /etc/systemd/system/otad-installer.service.d /var/lib/gateway /var/lib/otad-boot/at.*")
         m.run("systemctl", "daemon-reload")
         # Users, the stand-in for an application, and what packages leave behind that apt had brought along.
         others = re.compile(r"/(etc/(passwd|group|g?shadow)-?$|opt/gateway/|etc/ssl|usr/lib/ssl|usr/share/man/man\d$|"
