@@ -31,8 +31,12 @@ class Checks:
                            'Acquire::AllowInsecureRepositories "true";\nAPT::Get::AllowUnauthenticated "true";\n')
         done = subprocess.run(["piuparts", f"--existing-chroot={self.machine.root}", "--distribution=bookworm",
                                "--mirror=file:/debs main", "--do-not-verify-signatures", "--no-eatmydata",
-                               *self.packages.values()], capture_output=True, text=True, timeout=580, cwd=self.folder)
-        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+                               # The tree was made without man pages, and dpkg forgets their folders with our last one;
+                               # of ours none may be missing.
+                               "--warn-on-debsums-errors", "--ignore-regex=/var/lib/dpkg/info/.*[.]list",
+                               *self.packages.values()],
+                              capture_output=True, text=True, timeout=580, cwd=self.folder)
+        assert done.returncode == 0 and "(from otad" not in done.stdout, done.stdout[-40000:] + done.stderr[-2000:]
 
     def step_autopkgtest(self):
         m = self.machine
