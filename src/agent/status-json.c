@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/json-writer.h"
 #include "base/time-util.h"
-#include "json-writer.h"
 
 static const char *const outcome_words[_STATUS_OUTCOME_MAX] = {
         [STATUS_OUTCOME_SUCCEEDED] = "succeeded",
