@@ -37,6 +37,7 @@ struct Agent {
 
         LinkClient *link;
         InstallCall call; /* under way */
+        bool history_asked;
         int data_fd;
         sd_event_source *data_source;
 
@@ -71,4 +72,5 @@ void agent_op_call(InstallCall call, void *userdata);
 void agent_op_begin(const LinkBegin *begin, void *userdata);
 void agent_op_write(unsigned file, uint64_t offset, void *userdata);
 void agent_op_roll_back(const Failure *why, void *userdata);
+int agent_control_get_history(void *userdata);
 int agent_start_link(Agent *a);

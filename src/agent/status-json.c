@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "base/json-writer.h"
 #include "base/time-util.h"
@@ -172,24 +171,18 @@ static void write_device(JsonWriter *w, const LinkState *device)
 
 static void write_last(JsonWriter *w, const StatusResult *last)
 {
-        char when[sizeof("9999-12-31T23:59:59Z") + 16];
-        struct tm tm;
-        time_t seconds;
+        char when[TIMESTAMP_TEXT_MAX];
 
         if (!last || !job_key_is_set(&last->key)) {
                 json_writer_null(w, "last");
                 return;
         }
-        seconds = (time_t)(last->wall_clock_usec / USEC_PER_SEC);
         json_writer_open(w, "last", '{');
         json_writer_text(w, "job", last->key.job_id);
         json_writer_u64(w, "attempt", (uint64_t)last->key.execution_number);
         json_writer_text(w, "status", status_outcome_to_string(last->outcome));
         write_failure_members(w, &last->failure);
-        if (gmtime_r(&seconds, &tm) && strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm) > 0)
-                json_writer_text(w, "when", when);
-        else
-                json_writer_null(w, "when");
+        json_writer_text(w, "when", timestamp_format(when, last->wall_clock_usec));
         json_writer_close(w, '}');
 }
 
@@ -211,6 +204,7 @@ int status_json_format(const EngineStatus *status, const StatusFacts *facts, uin
         json_writer_bool(&w, "connected", status->connected);
         json_writer_bool(&w, "suspended", u->suspended_by_operator);
         write_job(&w, u->key);
+        json_writer_text(&w, "local", u->local_session);
         write_targets(&w, u->device);
         write_download(&w, status, facts);
         json_writer_bool(&w, "reboot_needed", u->device && u->device->reboot_needed);
