@@ -23,12 +23,10 @@ def without_otad(scene):
     scene.gateway.programs["otad"].start = lambda note="": None     # nor after a restart of the machine
 
 
-WAITS = {"hook": {"timeout-sec": 10}, "selftest": {"timeout-sec": 12}, "reboot": {"timeout-sec": 12}}
-
-
 def make(make_scene, **config):
-    """With one file target beside the slots, and time for a busy machine."""
-    scene = make_scene(gateway={"files": ["app"], "config": {**WAITS, **config}})
+    """With one file target beside the slots, and patience with hooks on a busy machine."""
+    config.setdefault("hook", {"timeout-sec": 10})
+    scene = make_scene(gateway={"files": ["app"], "config": config})
     scene.gateway.wait((scene.gateway.runtime / "installer.sock").exists, 10, "otad-installer's socket")
     wait_status(scene, connected=True)
     return scene
@@ -146,6 +144,21 @@ def test_a_hook_that_says_not_now_is_asked_again(scene):
     done = install(scene, make_image("1.1.0", 5000), "app")
     assert done.returncode == 0 and "the pump runs" in done.stdout, done.stdout + done.stderr
     assert [s for s in stages(scene) if s in ("pre-install", "selftest")] == ["pre-install"] * 2 + ["selftest"] * 2
+
+
+def test_a_hook_that_always_says_not_now(make_scene):
+    scene = make(make_scene, hook={"timeout-sec": 10, "give-up-sec": 2})
+    scene.gateway.plan_hook("activate", exit=75, reason="the pump runs")
+    done = install(scene, make_image("1.1.0", 5000), "app")
+    assert done.returncode == FAILED and "hook-not-now" in done.stdout, done.stdout + done.stderr
+    wait_over(scene)
+    assert history(scene)[-1]["error"] == "hook-not-now"
+
+
+def test_no_installer(make_scene):
+    scene = make_scene(power=False, gateway={"files": ["app"]})
+    done = install(scene, make_image("1.1.0", 5000), "app")
+    assert done.returncode == FAILED and "otad-installer does not answer" in done.stderr
 
 
 def test_a_foreign_signature_is_refused(scene):
