@@ -10,6 +10,7 @@
 #include "base/json-writer.h"
 #include "base/local-session.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "base/time-util.h"
 #include "cli/format.h"
 #include "command.h"
@@ -17,14 +18,22 @@
 
 enum { SCHEMA = 1 };
 
+/* What turns the direction of text passes the link, and is no good at a terminal. */
+static const char *escape(char *text, size_t text_size, const char *raw)
+{
+        return text_escape(text, text_size, raw, strlen(raw), false);
+}
+
 static void print_entry(const LinkHistoryEntry *e)
 {
-        char when[TIMESTAMP_TEXT_MAX], size[FORMAT_TEXT_MAX];
+        char when[TIMESTAMP_TEXT_MAX], size[FORMAT_TEXT_MAX], before[4 * LINK_VERSION_MAX + 1];
+        char after[sizeof(before)], detail[4 * LINK_HISTORY_DETAIL_MAX + 1];
 
         printf("%s  %-11s  %s", timestamp_format(when, e->ended_wall_usec), e->result, e->targets);
         if (e->previous_version[0] || e->version[0])
-                printf(" %s -> %s", e->previous_version[0] ? e->previous_version : "?",
-                       e->version[0] ? e->version : "?");
+                printf(" %s -> %s",
+                       escape(before, sizeof(before), e->previous_version[0] ? e->previous_version : "?"),
+                       escape(after, sizeof(after), e->version[0] ? e->version : "?"));
         if (e->size_bytes > 0)
                 printf(", %s", bytes_format(size, e->size_bytes));
         if (session_is_local(e->session))
@@ -32,7 +41,7 @@ static void print_entry(const LinkHistoryEntry *e)
         else
                 printf(", job %s (attempt %" PRIu64 ")\n", e->job_id, e->attempt);
         if (e->reason[0])
-                printf("%22s%s: %s\n", "", e->reason, e->detail);
+                printf("%22s%s: %s\n", "", e->reason, escape(detail, sizeof(detail), e->detail));
 }
 
 static void write_targets(JsonWriter *w, const char *targets)

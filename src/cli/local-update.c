@@ -71,8 +71,9 @@ static void tell_result(LocalUpdate *u, const LinkHistoryEntry *entry)
         /* Whoever asked for the rollback of what was at hand has got it. */
         bool wanted = u->asked_undo ? !committed : committed;
 
-        local_update_say(u, "%s: %s%s%s%s%s", entry->targets, entry->result, entry->version[0] ? ", version " : "",
-                         committed ? entry->version : "", entry->reason[0] ? ": " : "", entry->reason);
+        local_update_say(u, "%s: %s%s%s%s%s", entry->targets, entry->result,
+                         committed && entry->version[0] ? ", version " : "", committed ? entry->version : "",
+                         entry->reason[0] ? ": " : "", entry->reason);
         if (!committed && entry->detail[0])
                 local_update_say(u, "%s", entry->detail);
         local_update_finish(u, wanted ? EXIT_FINE : EXIT_FAILED);
