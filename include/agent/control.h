@@ -24,6 +24,7 @@
  */
 #pragma once
 
+#include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
@@ -54,17 +55,21 @@ typedef struct ControlParams {
         uint64_t bus_retry_usec; /* 0: CONTROL_BUS_RETRY_SEC */
 } ControlParams;
 
-/* None may be NULL; none may free the control. */
+/* None but the last may be NULL; none may free the control. */
 typedef struct ControlOps {
         void (*status)(EngineStatus *ret, void *userdata); /* engine_status() */
         void (*totals)(UpdateTotals *ret, void *userdata); /* engine_totals() */
         /* Asks otad-installer; control_on_history() follows, from the loop. -ENOTCONN, -ENOMEM. */
         int (*get_history)(void *userdata);
+        /* Of the moment, for one answer; borrowed until the next call. */
+        const struct CertificateWatch *(*certificates)(void *userdata);
         /* engine_suspend() and its like: 0, -EALREADY, -ENOENT, -EPERM, or another errno. */
         int (*suspend)(void *userdata);
         int (*resume)(void *userdata);
         int (*cancel)(const char *why,
                       void *userdata); /* `why` is never empty; at most CONTROL_WHY_MAX and a few bytes */
+        /* The bus was opened, for others to use too; NULL: it goes away, and so must they. NULL is fine. */
+        void (*bus)(sd_bus *bus, void *userdata);
 } ControlOps;
 
 /*

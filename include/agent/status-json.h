@@ -25,6 +25,9 @@
  *   versions          {running, previous}: previous is what ran when the update began
  *   selftest_seconds_left  whole seconds until otad-installer rolls back
  *   unsent_final_statuses  how many finished updates the cloud has not heard of
+ *   certificates      [{kind, file, ends, days_left, ends_soon}]: what this device depends on; kind is a word of
+ *                     trust/expiry.h, ends is RFC 3339; days_left is null and ends_soon false where the clock is not known
+ *                     to be right
  *   last              {job, attempt, status, error, detail, when}: the last update that ended since otad started; status
  *                     is a word of agent/status-json.h, error and detail are null where it succeeded, when is RFC 3339
  *   next              one sentence: what happens next
@@ -63,7 +66,8 @@ typedef struct StatusResult {
 typedef struct StatusFacts {
         const char *thing_name;
         uint64_t bytes_per_second;
-        const StatusResult *last; /* NULL: none */
+        const StatusResult *last;                    /* NULL: none */
+        const struct CertificateWatch *certificates; /* as read just now */
 } StatusFacts;
 
 /* *ret is the caller's; ends in NUL, not in a line end. -ENOMEM. */

@@ -31,5 +31,6 @@ void json_writer_close(JsonWriter *writer, char bracket);
 void json_writer_null(JsonWriter *writer, const char *name);
 void json_writer_bool(JsonWriter *writer, const char *name, bool value);
 void json_writer_u64(JsonWriter *writer, const char *name, uint64_t value);
+void json_writer_i64(JsonWriter *writer, const char *name, int64_t value);
 /* NULL and "" are null. Control characters and what is not UTF-8 become the text \xNN. */
 void json_writer_text(JsonWriter *writer, const char *name, const char *value);

@@ -1,6 +1,8 @@
 /*
  * log: one line an event, to the journal when systemd started us, else to stderr.
  *
+ * What an operator acts on has fields besides: base/log-event.h.
+ *
  * Control characters and invalid UTF-8 never reach the log unescaped. No URL, key or token is ever logged:
  * callers' duty. `%m` prints errno; log_*_errno() print a negative errno given to them and return it.
  */

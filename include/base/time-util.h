@@ -1,7 +1,7 @@
 /*
  * time-util: microseconds on CLOCK_BOOTTIME, which counts suspend and never jumps.
  *
- * Wall-clock time is asked for in two places only: certificate dates and what a person reads.
+ * Wall-clock time is asked for in three places only: certificate dates, windows of the week, and what a person reads.
  */
 #pragma once
 
@@ -10,6 +10,10 @@
 #define USEC_PER_SEC  UINT64_C(1000000)
 #define USEC_PER_MSEC UINT64_C(1000)
 #define USEC_INFINITY UINT64_MAX
+
+/* No wall clock that shows less can be right: this source did not exist then. 2026-01-01T00:00:00Z; raised with
+ * releases. */
+#define CLOCK_REFERENCE_USEC (UINT64_C(1767225600) * USEC_PER_SEC)
 
 uint64_t now_usec(void);        /* CLOCK_BOOTTIME */
 uint64_t wall_clock_usec(void); /* CLOCK_REALTIME, since 1970 */

@@ -13,7 +13,12 @@
 
 #include "base/cleanup.h"
 
-enum { STATUS_VIEW_JSON_MAX = 256 * 1024, STATUS_VIEW_TARGETS_MAX = 16, STATUS_VIEW_TEXT_MAX = 1024 };
+enum {
+        STATUS_VIEW_JSON_MAX = 256 * 1024,
+        STATUS_VIEW_TARGETS_MAX = 16,
+        STATUS_VIEW_CERTIFICATES_MAX = 64,
+        STATUS_VIEW_TEXT_MAX = 1024
+};
 
 typedef struct StatusViewTarget {
         char target[80];
@@ -23,6 +28,13 @@ typedef struct StatusViewTarget {
         uint64_t durable;
         uint64_t verified;
 } StatusViewTarget;
+
+typedef struct StatusViewCertificate {
+        char kind[16];
+        char file[256];
+        char ends[40];
+        int64_t days_left; /* negative: it has ended */
+} StatusViewCertificate;
 
 /* Texts are "" and numbers 0 where the status has null. */
 typedef struct StatusView {
@@ -59,6 +71,8 @@ typedef struct StatusView {
         bool testing;
         uint64_t selftest_seconds_left;
         uint64_t unsent_final_statuses;
+        StatusViewCertificate certificates[STATUS_VIEW_CERTIFICATES_MAX]; /* those that end soon */
+        size_t n_certificates;
         struct {
                 char job[80]; /* "": none */
                 uint64_t attempt;

@@ -3,7 +3,8 @@
  *
  * Answers of AWS IoT Jobs come without a subscription, so whatever arrives is classified here by its topic alone.
  * Topics of a job namespace, of the JSON form of streams and of other things are nobody's: -EINVAL.
- * Sources: AWS IoT Developer Guide, "Jobs device MQTT API" and "Using AWS IoT MQTT-based file delivery in devices";
+ * Sources: AWS IoT Developer Guide, "Jobs device MQTT API" and "Using AWS IoT MQTT-based file delivery in devices",
+ * "Device Shadow MQTT topics";
  * AWS General Reference, "AWS IoT Core endpoints and quotas" (a topic has at most 256 bytes).
  */
 #pragma once
@@ -36,6 +37,8 @@ typedef enum TopicKind {
         TOPIC_STREAM_DATA,        /* stream_block_parse(); has a stream id, as have the two below */
         TOPIC_STREAM_REJECTED,    /* stream_rejection_parse() */
         TOPIC_STREAM_DESCRIPTION, /* stream_description_parse() */
+        TOPIC_PACKAGE_ACCEPTED,   /* package_accepted_parse() */
+        TOPIC_PACKAGE_REJECTED,   /* package_rejection_parse() */
         _TOPIC_KIND_MAX,
 } TopicKind;
 
@@ -63,6 +66,9 @@ typedef enum TopicForm {
         TOPIC_FORM_STREAM_DATA,
         TOPIC_FORM_STREAM_REJECTED,
         TOPIC_FORM_STREAM_DESCRIPTION,
+        TOPIC_FORM_PACKAGE_UPDATE, /* NULL, as in both filters below; published to */
+        TOPIC_FORM_PACKAGE_ACCEPTED,
+        TOPIC_FORM_PACKAGE_REJECTED,
         _TOPIC_FORM_MAX,
 } TopicForm;
 

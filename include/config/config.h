@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include "base/cleanup.h"
+#include "base/schedule.h"
 
 #define CONFIG_DEFAULT_FILE "/etc/otad/otad.conf"
 
@@ -47,6 +48,18 @@ typedef enum ConfigSigningDates {
         CONFIG_SIGNING_DATES_AUTO, /* a certificate's dates count only when the clock is known to be right */
         CONFIG_SIGNING_DATES_ALWAYS,
 } ConfigSigningDates;
+
+typedef enum ConfigMetered {
+        CONFIG_METERED_AUTO, /* NetworkManager tells, where it is there */
+        CONFIG_METERED_YES,
+        CONFIG_METERED_NO,
+} ConfigMetered;
+
+typedef enum ConfigIoPriority {
+        CONFIG_IO_PRIORITY_NORMAL,
+        CONFIG_IO_PRIORITY_LOW,  /* the last of those that share */
+        CONFIG_IO_PRIORITY_IDLE, /* only what nobody else wants */
+} ConfigIoPriority;
 
 /* 1 to CONFIG_WORDS_MAX different values of one enum, in the file's order. */
 typedef struct ConfigWords {
@@ -93,16 +106,22 @@ typedef struct Config {
                 char *endpoint; /* a host name or an IP address, no port */
                 uint16_t port;
                 char *root_ca;
-                char *cert;
+                char *cert; /* this and the next: a path, or a URI without a PIN in it */
                 char *key;
+                char *pin_file; /* "": none */
                 uint64_t keep_alive_usec;
                 uint64_t connect_timeout_usec;
                 uint64_t answer_timeout_usec; /* for one answer of the Jobs or the stream service */
                 uint64_t backoff_base_usec;
                 uint64_t backoff_cap_usec;
                 uint64_t stable_usec; /* a connection that lasted so long resets the backoff */
+                uint64_t away_usec;
                 ConfigMqttVersion mqtt_version;
         } broker;
+        struct {
+                char *url;              /* as in base/proxy-url.h; may hold a password */
+                char *credentials_file; /* "": none */
+        } proxy;
         struct {
                 bool reject_foreign; /* REJECT jobs that are not OTA jobs; else leave them alone */
                 uint64_t refresh_usec;
@@ -122,6 +141,17 @@ typedef struct Config {
                 uint64_t checkpoint_bytes;
                 uint64_t checkpoint_usec;
         } download;
+        struct {
+                Schedule download_windows;
+                Schedule activate_windows;
+                ConfigMetered metered;
+                uint64_t metered_max_bytes; /* 0: no bound */
+                uint64_t max_bytes_per_sec; /* 0: no bound */
+                uint64_t min_free_bytes;    /* the larger of these two counts */
+                unsigned min_free_percent;
+                ConfigIoPriority io_priority;
+                unsigned nice;
+        } policy;
         struct {
                 bool required;
                 char *trust_store;
@@ -164,6 +194,17 @@ typedef struct Config {
         struct {
                 char *bus; /* "system", "user", "none" or a D-Bus address */
         } control;
+        struct {
+                unsigned warn_days; /* 0: never */
+        } certificates;
+        struct {
+                char *file; /* "": none */
+                uint64_t interval_usec;
+        } metrics;
+        struct {
+                bool report;
+                char *name; /* not empty where `report` */
+        } package;
 } Config;
 
 /*

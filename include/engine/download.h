@@ -27,6 +27,7 @@ typedef struct DownloadParams {
         uint32_t block_bytes;
         uint32_t window_bytes;
         bool aws_limits;
+        uint64_t max_bytes_per_sec; /* by either plane; 0: no bound */
         uint64_t stall_usec;
         unsigned attempts; /* per plane, in a row, without a new byte between */
 } DownloadParams;

@@ -20,7 +20,8 @@ typedef struct EngineParams {
         uint64_t answer_timeout_usec;
         uint64_t refresh_usec;
         int step_timeout_minutes;
-        UpdateParams update; /* download.thing_name is filled in here */
+        const char *package_name; /* copied; "" or NULL: the version is not told to the $package shadow */
+        UpdateParams update;      /* download.thing_name is filled in here */
 } EngineParams;
 
 typedef struct EngineStatus {
@@ -52,6 +53,9 @@ void engine_on_device_down(Engine *engine, const Failure *failure, uint64_t now_
 void engine_on_device_state(Engine *engine, const LinkState *state, uint64_t now_usec);
 void engine_on_call_done(Engine *engine, InstallCall call, const LinkError *error, const LinkOffsets *offsets,
                          const LinkState *state, uint64_t now_usec);
+
+/* The network is, or is not any more, paid for by the byte; not, until this was called. */
+void engine_on_metered(Engine *engine, bool is_metered, uint64_t now_usec);
 
 /* See update_suspend() and its like. */
 _must_use_ int engine_suspend(Engine *engine, uint64_t now_usec);

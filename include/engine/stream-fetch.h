@@ -30,7 +30,8 @@ typedef struct StreamFetchParams {
         uint32_t block_bytes;  /* 256 to 65536 */
         uint32_t window_bytes; /* bound on what is held out of order; half of it is in flight; at least 128 KiB */
         bool aws_limits;       /* never ask for more than 100 messages a second */
-        uint64_t stall_usec;   /* no new block for this long ends the fetch */
+        uint64_t max_bytes_per_sec; /* asked for; 0: no bound */
+        uint64_t stall_usec;        /* no new block for this long ends the fetch */
 } StreamFetchParams;
 
 typedef struct StreamFetchOps {

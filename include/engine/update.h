@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include "base/schedule.h"
 #include "codec/job-message.h"
 #include "engine/download.h"
 #include "engine/job-queue.h"
@@ -28,7 +29,10 @@ typedef struct UpdateParams {
         unsigned progress_percent;  /* ... unless this much was added */
         uint64_t heartbeat_usec;    /* at least one report in this time, to extend the step timer */
         uint64_t hook_retry_usec;   /* after "not now" */
-        uint64_t hook_give_up_usec; /* "not now" for this long ends the update */
+        uint64_t hook_give_up_usec; /* "not now" for this long ends the update; USEC_INFINITY: never */
+        Schedule download_windows;  /* bytes are fetched only within */
+        uint64_t metered_max_bytes; /* what more than this is waits while the connection is metered; 0: no bound */
+        Schedule activate_windows;  /* the new software is activated, and the machine rebooted, only within */
 } UpdateParams;
 
 /* What otactl and D-Bus show. Texts are borrowed until the next event. */
@@ -79,6 +83,7 @@ void update_on_device_state(Update *update, const LinkState *state, uint64_t now
 /* `error` NULL: it went well; `offsets` with BEGIN, `state` with GET_STATE. */
 void update_on_call_done(Update *update, InstallCall call, const LinkError *error, const LinkOffsets *offsets,
                          const LinkState *state, uint64_t now_usec);
+void update_on_metered(Update *update, bool is_metered, uint64_t now_usec);
 /* What an operator asks for. -EALREADY, -ENOENT: nothing to do. -EPERM: past the point of no return. */
 _must_use_ int update_suspend(Update *update, uint64_t now_usec);
 _must_use_ int update_resume(Update *update, uint64_t now_usec);

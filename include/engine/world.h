@@ -34,6 +34,8 @@ typedef struct WorldOps {
         /* MQTT. A publish that cannot be sent is dropped: every request has a deadline and is repeated. */
         void (*publish)(const char *topic, const void *payload, size_t n_payload, unsigned qos, void *userdata);
         void (*subscribe)(const char *const *filters, size_t n_filters, void *userdata); /* engine_on_subscribed() */
+        /* The same, and nothing is told: what the filters bring is waited for with a deadline anyway. */
+        void (*subscribe_aside)(const char *const *filters, size_t n_filters, void *userdata);
         void (*unsubscribe)(const char *const *filters, size_t n_filters, void *userdata);
         void (*say_goodbye)(void *userdata); /* DISCONNECT; engine_on_goodbye() */
         void (*come_back)(void *userdata);   /* connect again after a goodbye */
@@ -56,6 +58,8 @@ typedef struct WorldOps {
 
         /* The configured target that a job's (hostile) file path stands for; NULL: none. Borrowed. */
         const char *(*find_target)(const char *job_path, void *userdata);
+        /* Microseconds since 1970; USEC_INFINITY while the clock is not set. Asked only where there are windows of time. */
+        uint64_t (*wall_clock)(void *userdata);
         /* Something that otactl shows has changed. */
         void (*changed)(void *userdata);
 } WorldOps;

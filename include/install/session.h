@@ -41,6 +41,7 @@
 
 #include "base/cleanup.h"
 #include "base/failure.h"
+#include "base/file-util.h"
 #include "base/signature-algorithm.h"
 #include "base/update-state.h"
 #include "install/record.h"
@@ -74,6 +75,7 @@ typedef struct InstallParams {
         uint64_t selftest_timeout_usec;
         unsigned selftest_max_boots;
         uint64_t reboot_timeout_usec;
+        FreeSpaceRule keep_free;   /* of the file system of state_dir_fd, or nothing is begun */
         uint64_t checkpoint_bytes; /* what was written is made durable after so much of it, */
         uint64_t checkpoint_usec;  /* but not more often than this */
 } InstallParams;

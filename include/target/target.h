@@ -23,6 +23,7 @@
 
 #include "base/cleanup.h"
 #include "base/failure.h"
+#include "base/file-util.h"
 #include "target/boot.h"
 
 typedef enum TargetType {
@@ -54,6 +55,7 @@ typedef struct TargetParams {
         mode_t mode;                            /* file: permission bits, at most 07777 */
         const char *owner;                      /* file: user name; NULL or "": this process's user */
         const char *group;                      /* file: group name; NULL or "": this process's group */
+        FreeSpaceRule keep_free;                /* file: what an image must leave of its file system */
 } TargetParams;
 
 typedef struct Target Target;

@@ -5,12 +5,12 @@
  * the answer's status, range, length and ETag before its first byte is handed on. It knows nothing of jobs or
  * slots, keeps no file, never retries.
  *
- * https only, HTTP/1.1, no proxy, no cookies, no content coding; name look-up by transport/resolver, so no
- * thread. The URL is sent to the letter (a presigned one carries a signature over it) and is a secret: logged
- * are scheme and host only. At most HTTP_REDIRECTS_MAX redirects are followed, to https only.
+ * https only, HTTP/1.1, no cookies, no content coding; name look-up by transport/resolver, so no thread;
+ * through a proxy where one is given, which then looks the server up. The URL is sent to the letter (a
+ * presigned one carries a signature over it) and is a secret: logged are scheme and host only. At most HTTP_REDIRECTS_MAX redirects are followed, to https only.
  *
- * Every wait has a deadline: name look-up connect_timeout_usec; TCP + TLS together connect_timeout_usec,
- * again for each redirect; from then on at least low_speed_bytes a second averaged over each stall_usec, the
+ * Every wait has a deadline: name look-up connect_timeout_usec; TCP, the proxy's answer and TLS together
+ * connect_timeout_usec, again for each redirect; from then on at least low_speed_bytes a second averaged over each stall_usec, the
  * answer's head included. A paused fetch is not stalled.
  *
  * Sources: RFC 9110, sections 13.1.1 (If-Match), 14.2 (Range), 14.4 (Content-Range), 15.3.7 (206), 10.2.3
@@ -24,6 +24,7 @@
 
 #include "base/cleanup.h"
 #include "base/failure.h"
+#include "transport/proxy.h"
 
 enum {
         HTTP_REDIRECTS_MAX = 3,
@@ -38,10 +39,11 @@ typedef struct HttpFetch HttpFetch;
 /* Strings are copied. */
 typedef struct HttpFetchParams {
         const char *url;
-        uint64_t first_byte;     /* 0: a plain GET; else Range: bytes=N- */
-        uint64_t total_bytes;    /* of the whole image; greater than first_byte */
-        const char *if_match;    /* an ETag that on_headers gave, or NULL */
-        const char *ca_file;     /* PEM */
+        uint64_t first_byte;  /* 0: a plain GET; else Range: bytes=N- */
+        uint64_t total_bytes; /* of the whole image; greater than first_byte */
+        const char *if_match; /* an ETag that on_headers gave, or NULL */
+        const char *ca_file;  /* PEM */
+        ProxyParams proxy;
         const char *user_agent;  /* NULL: none is sent */
         const char *dns_servers; /* NULL: the system's; for tests, see transport/resolver.h */
         uint64_t connect_timeout_usec;

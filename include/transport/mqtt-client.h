@@ -8,12 +8,12 @@
  *
  * Never plain TCP. TLS 1.2 or newer; chain, dates and host name of the broker are verified; SNI is the
  * configured host name to the letter (none for an IP literal, RFC 6066 section 3). CA, certificate and key
- * are read anew for each try, so a repaired or renewed file needs no restart. A key that asks for a
- * passphrase is refused, not prompted for.
+ * are read anew for each try, so a repaired or renewed file needs no restart.
  *
  * Every wait has a deadline:
  *   name look-up                         lookup_timeout_usec
- *   TCP + TLS + CONNACK, together        connect_timeout_usec
+ *   the token, where the key is on one   connect_timeout_usec, see transport/identity-probe.h
+ *   TCP, the proxy's answer, TLS and CONNACK, together  connect_timeout_usec
  *   SUBACK, UNSUBACK, PUBACK, each       answer_timeout_usec
  *   PINGRESP (or any other byte)         answer_timeout_usec after a PINGREQ, which is sent keep_alive_sec
  * after the last byte in either direction bytes we sent, not acknowledged (TCP) answer_timeout_usec +
@@ -34,6 +34,8 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
+#include "transport/identity.h"
+#include "transport/proxy.h"
 
 enum {
         MQTT_FILTERS_MAX = 8,                /* of one SUBSCRIBE or UNSUBSCRIBE */
@@ -52,9 +54,9 @@ typedef struct MqttClientParams {
         const char *host; /* name or IP literal; also what the broker's certificate must be made out to */
         uint16_t port;
         const char *alpn;    /* "x-amzn-mqtt-ca" where port is 443; NULL: none is sent */
-        const char *ca_file; /* PEM, all three */
-        const char *cert_file;
-        const char *key_file;
+        const char *ca_file; /* PEM */
+        IdentityParams identity;
+        ProxyParams proxy;
         MqttVersion version;
         unsigned keep_alive_sec; /* MQTT 5: the broker may shorten or lengthen it */
         uint64_t lookup_timeout_usec;

@@ -17,10 +17,6 @@ typedef struct ClockSigns {
         uint64_t wall_clock_usec;    /* CLOCK_REALTIME */
 } ClockSigns;
 
-/* No clock that shows less can be right: this source did not exist then. 2026-01-01T00:00:00Z; raised with
- * releases. */
-#define CLOCK_REFERENCE_USEC (UINT64_C(1767225600) * UINT64_C(1000000))
-
 void clock_read_signs(ClockSigns *ret);
 /* Something keeps the clock, and it shows no time before `reference_usec`. */
 bool clock_is_known(const ClockSigns *signs, uint64_t reference_usec);

@@ -1,5 +1,8 @@
 #include "agent-private.h"
 
+#include <unistd.h>
+
+#include "base/log-event.h"
 #include "base/log.h"
 #include "base/time-util.h"
 
@@ -13,6 +16,29 @@ static void connect_again(MqttClient *client, void *userdata)
                 log_error_errno(r, "Cannot connect to the broker again: %m");
 }
 
+static void note_connection(Agent *a, bool connected)
+{
+        if (a->connected != connected) {
+                a->connected = connected;
+                a->connection_usec = now_usec();
+                a->told_away = false;
+        }
+}
+
+/* Asked whenever a try has failed: no timer is needed for it. */
+static void tell_if_away(Agent *a, const char *reason)
+{
+        uint64_t away = usec_sub(now_usec(), a->connection_usec);
+        char text[DURATION_TEXT_MAX];
+
+        if (a->told_away || away < a->config->broker.away_usec)
+                return;
+        a->told_away = true;
+        log_event(LOG_EVENT_BROKER_AWAY, &(LogFields){.endpoint = a->config->broker.endpoint},
+                  "No connection to the broker %s:%u for %s: %s; trying on", a->config->broker.endpoint,
+                  a->config->broker.port, duration_format(text, away), reason);
+}
+
 static void on_mqtt_connected(MqttClient *client, void *userdata)
 {
         Agent *a = userdata;
@@ -20,8 +46,10 @@ static void on_mqtt_connected(MqttClient *client, void *userdata)
         const char *const *filters = engine_filters(a->engine, &n_filters);
         int r;
 
-        log_info("Connected to the broker %s:%u as '%s'", a->config->broker.endpoint, a->config->broker.port,
-                 a->config->thing_name);
+        note_connection(a, true);
+        log_event(LOG_EVENT_BROKER_CONNECTED, &(LogFields){.endpoint = a->config->broker.endpoint},
+                  "Connected to the broker %s:%u as '%s'", a->config->broker.endpoint, a->config->broker.port,
+                  a->config->thing_name);
         r = mqtt_client_subscribe(client, filters, n_filters, 1, &a->jobs_subscription);
         if (r < 0) {
                 log_error_errno(r, "Cannot subscribe to the job topics, connecting again: %m");
@@ -34,8 +62,10 @@ static void on_mqtt_disconnected(MqttClient *client, const char *reason, uint64_
         char text[DURATION_TEXT_MAX];
         Agent *a = userdata;
 
+        note_connection(a, false);
         log_warning("Not connected to the broker %s:%u: %s; trying again in %s", a->config->broker.endpoint,
                     a->config->broker.port, reason, duration_format(text, retry_usec));
+        tell_if_away(a, reason);
         a->jobs_subscription = a->stream_subscription = 0;
         engine_on_disconnected(a->engine, now_usec());
         agent_after_event(a);
@@ -71,6 +101,7 @@ static void on_mqtt_goodbye(MqttClient *client, void *userdata)
 {
         Agent *a = userdata;
 
+        note_connection(a, false);
         log_info("Said goodbye to the broker");
         engine_on_goodbye(a->engine, now_usec());
         agent_after_event(a);
@@ -93,6 +124,16 @@ void agent_op_subscribe(const char *const *filters, size_t n_filters, void *user
         /* Without a connection its loss is told anyway, and with the next one the download starts anew. */
         if (r < 0)
                 log_warning_errno(r, "Cannot subscribe to '%s', waiting for the next connection: %m", filters[0]);
+}
+
+void agent_op_subscribe_aside(const char *const *filters, size_t n_filters, void *userdata)
+{
+        Agent *a = userdata;
+        unsigned id;
+        int r = mqtt_client_subscribe(a->mqtt, filters, n_filters, 1, &id);
+
+        if (r < 0)
+                log_debug_errno(r, "Not subscribed to '%s', what waits for it has a deadline: %m", filters[0]);
 }
 
 void agent_op_unsubscribe(const char *const *filters, size_t n_filters, void *userdata)
@@ -134,8 +175,14 @@ int agent_start_broker(Agent *a)
                 .port = c->broker.port,
                 .alpn = c->broker.port == 443 ? "x-amzn-mqtt-ca" : NULL,
                 .ca_file = c->broker.root_ca,
-                .cert_file = c->broker.cert,
-                .key_file = c->broker.key,
+                .identity =
+                        {
+                                .cert = c->broker.cert,
+                                .key = c->broker.key,
+                                .pin_file = c->broker.pin_file,
+                                .group = getegid(),
+                        },
+                .proxy = agent_proxy(a),
                 .version = c->broker.mqtt_version == CONFIG_MQTT_5 ? MQTT_VERSION_5 : MQTT_VERSION_3_1_1,
                 .keep_alive_sec = (unsigned)(c->broker.keep_alive_usec / USEC_PER_SEC),
                 .lookup_timeout_usec = c->broker.connect_timeout_usec,

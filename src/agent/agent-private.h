@@ -4,6 +4,8 @@
  *   agent.c            life, timer, operator, what systemd is told
  *   agent-broker.c     broker: transport/mqtt-client
  *   agent-store.c      image store: transport/http-client
+ *   agent-metrics.c    the text file for Prometheus
+ *   agent-watch.c      certificates that end, for the journal and otactl
  *   agent-installer.c  otad-installer and the data pipe: link/link-client
  *
  * The agent_op_* are those of engine/world.h; none answers from inside.
@@ -14,9 +16,12 @@
 
 #include "agent/agent.h"
 #include "agent/control.h"
+#include "certificate-watch.h"
 #include "config/config.h"
 #include "engine/engine.h"
 #include "link/link-client.h"
+#include "metered.h"
+#include "metrics.h"
 #include "transport/http-client.h"
 #include "transport/mqtt-client.h"
 
@@ -29,10 +34,14 @@ struct Agent {
         MqttClient *mqtt;
         unsigned jobs_subscription; /* ids of the SUBSCRIBEs under way; 0: none */
         unsigned stream_subscription;
+        bool connected;
+        uint64_t connection_usec; /* since when it is so */
+        bool told_away;           /* since then, that it has been away for long */
 
         HttpClient *http;
         HttpFetch *fetch;
 
+        Metered *metered; /* NULL where nobody asks, or there is no bus to ask on */
         Control *control; /* NULL while it is not there yet, at start and at the end */
 
         LinkClient *link;
@@ -40,6 +49,15 @@ struct Agent {
         bool history_asked;
         int data_fd;
         sd_event_source *data_source;
+
+        CertificateWatch certificates;
+        sd_event_source *certificates_timer; /* once a day */
+
+        sd_event_source *metrics_timer; /* NULL: metrics.file is not set */
+        Metrics metrics;
+        uint64_t metrics_usec; /* when they were written */
+        bool metrics_changed;  /* since then; the timer is set for it */
+        bool metrics_failed;
 
         sd_event_source *timer;
         /* Outcomes of what could not even be started; told from the loop, since an op never answers by itself. */
@@ -51,11 +69,14 @@ struct Agent {
 
 /* To be called at the end of each event that the engine was told of: sets the timer. */
 void agent_after_event(Agent *agent);
+/* The one way out, for both planes. */
+ProxyParams agent_proxy(const Agent *agent);
 /* What could not even be started is told to the engine from the loop. */
 void agent_defer(Agent *agent);
 
 void agent_op_publish(const char *topic, const void *payload, size_t n_payload, unsigned qos, void *userdata);
 void agent_op_subscribe(const char *const *filters, size_t n_filters, void *userdata);
+void agent_op_subscribe_aside(const char *const *filters, size_t n_filters, void *userdata);
 void agent_op_unsubscribe(const char *const *filters, size_t n_filters, void *userdata);
 void agent_op_say_goodbye(void *userdata);
 void agent_op_come_back(void *userdata);
@@ -74,3 +95,11 @@ void agent_op_write(unsigned file, uint64_t offset, void *userdata);
 void agent_op_roll_back(const Failure *why, void *userdata);
 int agent_control_get_history(void *userdata);
 int agent_start_link(Agent *a);
+
+const CertificateWatch *agent_certificates(void *userdata); /* read anew */
+int agent_start_watch(Agent *a);
+
+/* Nothing where metrics.file is not set. */
+void agent_observe_metrics(Agent *a);
+int agent_start_metrics(Agent *a);
+void agent_stop_metrics(Agent *a);

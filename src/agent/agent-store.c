@@ -52,6 +52,7 @@ void agent_op_http_start(const char *url, uint64_t first_byte, uint64_t total_by
                 .total_bytes = total_bytes,
                 .if_match = etag,
                 .ca_file = c->download.https_ca,
+                .proxy = agent_proxy(a),
                 .user_agent = "otad/" OTAD_VERSION,
                 .connect_timeout_usec = c->broker.connect_timeout_usec,
                 .stall_usec = c->download.stall_usec,

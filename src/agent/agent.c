@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "base/file-util.h"
+#include "base/log-event.h"
 #include "base/log.h"
 #include "base/time-util.h"
 
@@ -38,6 +40,7 @@ void agent_after_event(Agent *a)
         int r = 0;
 
         notify_status(a);
+        agent_observe_metrics(a);
         if (deadline == USEC_INFINITY) {
                 (void)sd_event_source_set_enabled(a->timer, SD_EVENT_OFF);
                 return;
@@ -80,6 +83,15 @@ static int on_deferred(sd_event_source *source, void *userdata)
         return 0;
 }
 
+ProxyParams agent_proxy(const Agent *a)
+{
+        return (ProxyParams){
+                .url = a->config->proxy.url,
+                .credentials_file = a->config->proxy.credentials_file,
+                .group = getegid(),
+        };
+}
+
 void agent_defer(Agent *a)
 {
         int r = sd_event_source_set_enabled(a->deferred, SD_EVENT_ONESHOT);
@@ -95,17 +107,27 @@ static const char *agent_op_find_target(const char *job_path, void *userdata)
         return target ? target->name : NULL;
 }
 
+static uint64_t agent_op_wall_clock(void *userdata)
+{
+        uint64_t usec = wall_clock_usec();
+
+        return usec < CLOCK_REFERENCE_USEC ? USEC_INFINITY : usec;
+}
+
 static void agent_op_changed(void *userdata)
 {
         Agent *a = userdata;
 
         if (a->control)
                 control_changed(a->control);
+        if (a->engine)
+                agent_observe_metrics(a);
 }
 
 static const WorldOps world = {
         .publish = agent_op_publish,
         .subscribe = agent_op_subscribe,
+        .subscribe_aside = agent_op_subscribe_aside,
         .unsubscribe = agent_op_unsubscribe,
         .say_goodbye = agent_op_say_goodbye,
         .come_back = agent_op_come_back,
@@ -119,6 +141,7 @@ static const WorldOps world = {
         .data_write = agent_op_data_write,
         .data_close = agent_op_data_close,
         .find_target = agent_op_find_target,
+        .wall_clock = agent_op_wall_clock,
         .changed = agent_op_changed,
 };
 
@@ -165,13 +188,37 @@ static int on_control_cancel(const char *why, void *userdata)
         return r;
 }
 
+static void on_metered(bool is_metered, void *userdata)
+{
+        Agent *a = userdata;
+
+        engine_on_metered(a->engine, is_metered, now_usec());
+        agent_after_event(a);
+}
+
+/* While there is no bus the last word counts; before the first the connection is not metered. */
+static void on_control_bus(sd_bus *bus, void *userdata)
+{
+        Agent *a = userdata;
+        int r;
+
+        a->metered = metered_free(a->metered);
+        if (!bus || a->config->policy.metered != CONFIG_METERED_AUTO || a->config->policy.metered_max_bytes == 0)
+                return;
+        r = metered_new(bus, on_metered, a, &a->metered);
+        if (r < 0)
+                (void)log_warning_errno(r, "Cannot ask NetworkManager whether the connection is metered: %m");
+}
+
 static const ControlOps control_ops = {
         .status = on_control_status,
         .totals = on_control_totals,
         .get_history = agent_control_get_history,
+        .certificates = agent_certificates,
         .suspend = on_control_suspend,
         .resume = on_control_resume,
         .cancel = on_control_cancel,
+        .bus = on_control_bus,
 };
 
 /* -- life ------------------------------------------------------------------------------------------------------- */
@@ -185,6 +232,7 @@ static int start_engine(Agent *a)
                 .answer_timeout_usec = c->broker.answer_timeout_usec,
                 .refresh_usec = c->jobs.refresh_usec,
                 .step_timeout_minutes = (int)c->jobs.step_timeout_min,
+                .package_name = c->package.report ? c->package.name : "",
                 .update =
                         {
                                 .signing_required = c->signing.required,
@@ -194,12 +242,16 @@ static int start_engine(Agent *a)
                                 /* Three chances to extend the step timer before it runs out. */
                                 .heartbeat_usec = 60 * USEC_PER_SEC * c->jobs.step_timeout_min / 4,
                                 .hook_retry_usec = c->hook.retry_usec,
-                                .hook_give_up_usec = c->hook.give_up_usec,
+                                .hook_give_up_usec = c->hook.give_up_usec ?: USEC_INFINITY,
+                                .download_windows = c->policy.download_windows,
+                                .activate_windows = c->policy.activate_windows,
+                                .metered_max_bytes = c->policy.metered_max_bytes,
                                 .download =
                                         {
                                                 .block_bytes = c->download.block_bytes,
                                                 .window_bytes = (uint32_t)c->download.window_bytes,
                                                 .aws_limits = c->download.aws_limits,
+                                                .max_bytes_per_sec = c->policy.max_bytes_per_sec,
                                                 .stall_usec = c->download.stall_usec,
                                                 .attempts = c->download.attempts,
                                         },
@@ -253,7 +305,8 @@ Agent *agent_free(Agent *a)
 {
         if (!a)
                 return NULL;
-        a->control = control_free(a->control);
+        a->control = control_free(a->control); /* and what uses its bus */
+        agent_stop_metrics(a);
         /* The engine before what it uses: it lets go of downloads by the ops. */
         engine_free(a->engine);
         http_fetch_free(a->fetch);
@@ -261,6 +314,7 @@ Agent *agent_free(Agent *a)
         link_client_free(a->link);
         mqtt_client_free(a->mqtt);
         agent_op_data_close(a);
+        sd_event_source_disable_unref(a->certificates_timer);
         sd_event_source_disable_unref(a->timer);
         sd_event_source_disable_unref(a->deferred);
         close_fd(a->state_dir_fd);
@@ -276,7 +330,11 @@ int agent_new(sd_event *event, const Config *config, Agent **ret)
 
         if (!a)
                 return -ENOMEM;
-        *a = (Agent){.event = sd_event_ref(event), .config = config, .state_dir_fd = -1, .data_fd = -1};
+        *a = (Agent){.event = sd_event_ref(event),
+                     .config = config,
+                     .state_dir_fd = -1,
+                     .data_fd = -1,
+                     .connection_usec = now_usec()};
         r = open_state_folder(a);
         if (r < 0)
                 return r;
@@ -290,6 +348,10 @@ int agent_new(sd_event *event, const Config *config, Agent **ret)
         if (r >= 0)
                 r = start_engine(a);
         if (r >= 0)
+                r = agent_start_watch(a);
+        if (r >= 0)
+                r = agent_start_metrics(a);
+        if (r >= 0)
                 r = start_control(a);
         if (r >= 0)
                 r = http_client_new(event, &a->http);
@@ -299,8 +361,11 @@ int agent_new(sd_event *event, const Config *config, Agent **ret)
                 r = agent_start_link(a);
         if (r < 0)
                 return log_error_errno(r, "Cannot start: %m");
+        if (config->policy.metered == CONFIG_METERED_YES)
+                engine_on_metered(a->engine, true, now_usec());
         if (!config->signing.required)
-                log_warning("signing.required is false: images without a signature are installed");
+                log_event(LOG_EVENT_UNSIGNED_ALLOWED, &(LogFields){0},
+                          "signing.required is false: images without a signature are installed");
         agent_after_event(a);
         *ret = TAKE_PTR(a);
         return 0;

@@ -59,6 +59,7 @@ static int get_status(Client *client, sd_bus_message *call)
         int r;
 
         control_look(c, &status);
+        facts.certificates = c->ops->certificates(c->userdata);
         facts.bytes_per_second = (uint64_t)c->watch.bytes_per_second;
         if (status.update.device) {
                 device = *status.update.device;

@@ -244,7 +244,21 @@ static void on_disconnect(sd_bus *bus, void *userdata)
 
 static int on_bus_open(sd_bus *bus, void *userdata)
 {
-        return client_add(userdata, bus, true, PEER_BUS_NO_UID);
+        Control *c = userdata;
+        int r = client_add(c, bus, true, PEER_BUS_NO_UID);
+
+        if (r >= 0 && c->ops->bus)
+                c->ops->bus(bus, c->userdata);
+        return r;
+}
+
+static void on_bus_close(sd_bus *bus, void *userdata)
+{
+        Control *c = userdata;
+
+        if (c->ops->bus)
+                c->ops->bus(NULL, c->userdata);
+        on_disconnect(bus, c);
 }
 
 static int listen_on_socket(Control *c, sd_event *event, const char *runtime_dir)
@@ -282,7 +296,7 @@ int control_new(sd_event *event, const ControlParams *params, const ControlOps *
                 return r;
         bus.retry_usec = params->bus_retry_usec ?: CONTROL_BUS_RETRY_SEC * USEC_PER_SEC;
         if (strcmp(params->bus, "none") != 0) {
-                r = control_bus_new(event, &bus, on_bus_open, on_disconnect, c, &c->bus);
+                r = control_bus_new(event, &bus, on_bus_open, on_bus_close, c, &c->bus);
                 if (r < 0)
                         return r;
         }

@@ -10,8 +10,10 @@
 #include <systemd/sd-daemon.h>
 
 #include "agent/agent.h"
+#include "base/log-event.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "transport/identity-probe.h"
 
 typedef struct Options {
         const char *config_path;
@@ -125,6 +127,9 @@ int main(int argc, char *argv[])
         _cleanup_free_ char *message = NULL;
         int r;
 
+        r = identity_probe_main(argc, argv);
+        if (r >= 0)
+                return r;
         log_open("otad");
         umask(0027);
         r = parse_options(argc, argv, &options);
@@ -134,7 +139,8 @@ int main(int argc, char *argv[])
                 return config_describe(stdout) < 0;
         r = config_load(options.config_path, &config, &message);
         if (r < 0) {
-                log_error("%s", message ? message : strerror(-r));
+                log_event(LOG_EVENT_CONFIG_REFUSED, &(LogFields){.file = options.config_path}, "%s",
+                          message ? message : strerror(-r));
                 return 3;
         }
         if (options.check_config) {

@@ -6,6 +6,7 @@
 
 #include "base/json-writer.h"
 #include "base/time-util.h"
+#include "certificate-watch.h"
 
 static const char *const outcome_words[_STATUS_OUTCOME_MAX] = {
         [STATUS_OUTCOME_SUCCEEDED] = "succeeded",
@@ -169,6 +170,38 @@ static void write_device(JsonWriter *w, const LinkState *device)
                 json_writer_null(w, "selftest_seconds_left");
 }
 
+static void write_moment(JsonWriter *w, const char *name, int64_t seconds_since_1970)
+{
+        char text[sizeof("9999-12-31T23:59:59Z") + 16];
+        time_t seconds = (time_t)seconds_since_1970;
+        struct tm tm;
+
+        if (gmtime_r(&seconds, &tm) && strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) > 0)
+                json_writer_text(w, name, text);
+        else
+                json_writer_null(w, name);
+}
+
+static void write_certificates(JsonWriter *w, const CertificateWatch *watch)
+{
+        json_writer_open(w, "certificates", '[');
+        for (size_t i = 0; i < watch->list.n_entries; i++) {
+                const ExpiryEntry *entry = &watch->list.entries[i];
+
+                json_writer_open(w, NULL, '{');
+                json_writer_text(w, "kind", expiry_kind_to_string(entry->kind));
+                json_writer_text(w, "file", entry->file);
+                write_moment(w, "ends", entry->not_after_sec);
+                if (watch->dates_count)
+                        json_writer_i64(w, "days_left", certificate_watch_seconds_left(watch, entry) / (24 * 3600));
+                else
+                        json_writer_null(w, "days_left");
+                json_writer_bool(w, "ends_soon", certificate_watch_is_near(watch, entry));
+                json_writer_close(w, '}');
+        }
+        json_writer_close(w, ']');
+}
+
 static void write_last(JsonWriter *w, const StatusResult *last)
 {
         char when[TIMESTAMP_TEXT_MAX];
@@ -212,6 +245,7 @@ int status_json_format(const EngineStatus *status, const StatusFacts *facts, uin
         write_waiting(&w, u, now);
         write_device(&w, u->device);
         json_writer_u64(&w, "unsent_final_statuses", status->n_unsent_finals);
+        write_certificates(&w, facts->certificates);
         write_last(&w, facts->last);
         json_writer_text(&w, "next", status_next_format(next, status, now));
         json_writer_close(&w, '}');

@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "base/cleanup.h"
 
@@ -76,7 +78,7 @@ int directory_sync(int dir_fd)
         return fsync(dir_fd) < 0 ? -errno : 0;
 }
 
-int file_replace(int dir_fd, const char *name, const void *data, size_t n_data, mode_t mode)
+static int replace(int dir_fd, const char *name, const void *data, size_t n_data, mode_t mode, bool sync)
 {
         _cleanup_close_ int fd = -1;
         char temporary[256];
@@ -89,7 +91,9 @@ int file_replace(int dir_fd, const char *name, const void *data, size_t n_data, 
         if (fd < 0)
                 return -errno;
         r = write_full(fd, data, n_data);
-        if (r >= 0 && fsync(fd) < 0)
+        if (r >= 0 && !sync && fchmod(fd, mode) < 0)
+                r = -errno;
+        if (r >= 0 && sync && fsync(fd) < 0)
                 r = -errno;
         if (r >= 0 && renameat(dir_fd, temporary, dir_fd, name) < 0)
                 r = -errno;
@@ -97,23 +101,32 @@ int file_replace(int dir_fd, const char *name, const void *data, size_t n_data, 
                 (void)unlinkat(dir_fd, temporary, 0);
                 return r;
         }
-        return directory_sync(dir_fd);
+        return sync ? directory_sync(dir_fd) : 0;
 }
 
-int file_read(int dir_fd, const char *name, size_t max_bytes, char **ret, size_t *ret_size)
+int file_replace(int dir_fd, const char *name, const void *data, size_t n_data, mode_t mode)
+{
+        return replace(dir_fd, name, data, n_data, mode, true);
+}
+
+int file_replace_unsynced(int dir_fd, const char *name, const void *data, size_t n_data, mode_t mode)
+{
+        return replace(dir_fd, name, data, n_data, mode, false);
+}
+
+static int open_regular(int dir_fd, const char *name, struct stat *ret_stat)
+{
+        _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+        if (fd < 0 || fstat(fd, ret_stat) < 0)
+                return -errno;
+        return S_ISREG(ret_stat->st_mode) ? TAKE_FD(fd) : -EINVAL;
+}
+
+static int read_open(int fd, size_t max_bytes, char **ret, size_t *ret_size)
 {
         _cleanup_free_ char *data = NULL;
-        _cleanup_close_ int fd = -1;
-        struct stat st;
         ssize_t n;
-
-        fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-        if (fd < 0)
-                return -errno;
-        if (fstat(fd, &st) < 0)
-                return -errno;
-        if (!S_ISREG(st.st_mode))
-                return -EINVAL;
 
         /* One byte more than allowed is asked for: st_size says nothing about files in /proc. */
         data = malloc(max_bytes + 2);
@@ -128,6 +141,31 @@ int file_read(int dir_fd, const char *name, size_t max_bytes, char **ret, size_t
         *ret = TAKE_PTR(data);
         *ret_size = (size_t)n;
         return 0;
+}
+
+int file_read(int dir_fd, const char *name, size_t max_bytes, char **ret, size_t *ret_size)
+{
+        struct stat st;
+        _cleanup_close_ int fd = open_regular(dir_fd, name, &st);
+
+        return fd < 0 ? fd : read_open(fd, max_bytes, ret, ret_size);
+}
+
+bool file_is_secret(const struct stat *st, gid_t group)
+{
+        mode_t others = st->st_gid == group || st->st_gid == 0 ? S_IRWXO | S_IWGRP | S_IXGRP : S_IRWXO | S_IRWXG;
+
+        return !(st->st_mode & others);
+}
+
+int file_read_secret(const char *path, size_t max_bytes, gid_t group, char **ret, size_t *ret_size)
+{
+        struct stat st;
+        _cleanup_close_ int fd = open_regular(AT_FDCWD, path, &st);
+
+        if (fd < 0)
+                return fd;
+        return file_is_secret(&st, group) ? read_open(fd, max_bytes, ret, ret_size) : -EKEYREJECTED;
 }
 
 int directory_make(const char *path, mode_t mode)
@@ -145,6 +183,13 @@ int directory_make(const char *path, mode_t mode)
                 *p = '/';
         }
         return mkdir(copy, mode) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+uint64_t free_space_rule_bytes(const FreeSpaceRule *rule, const struct statvfs *fs)
+{
+        uint64_t size = (uint64_t)fs->f_blocks * fs->f_frsize;
+
+        return MAX2(rule->bytes, size / 100 * rule->percent);
 }
 
 int fd_set_nonblocking(int fd)

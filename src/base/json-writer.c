@@ -74,6 +74,12 @@ void json_writer_u64(JsonWriter *w, const char *name, uint64_t value)
         fprintf(w->file, "%" PRIu64, value);
 }
 
+void json_writer_i64(JsonWriter *w, const char *name, int64_t value)
+{
+        begin(w, name);
+        fprintf(w->file, "%" PRId64, value);
+}
+
 void json_writer_text(JsonWriter *w, const char *name, const char *value)
 {
         char safe[TEXT_MAX];

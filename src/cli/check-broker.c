@@ -16,6 +16,7 @@
 #include "base/file-util.h"
 #include "base/time-util.h"
 #include "check.h"
+#include "transport/identity.h"
 #include "transport/resolver.h"
 
 #define LOOK_UP_USEC   (10 * USEC_PER_SEC)
@@ -215,6 +216,13 @@ static void check_handshake(Check *check, int fd)
         char why[WHY_MAX] = "";
 
         ERR_clear_error();
+        /* The lines on certificate and key say whether the token works. */
+        if (identity_is_uri(config->broker.key) || identity_is_uri(config->broker.cert)) {
+                check_say(check, CHECK_OK, subject, NULL,
+                          "%s port %u takes connections; TLS with a token's key was not tried",
+                          config->broker.endpoint, config->broker.port);
+                return;
+        }
         if (!ssl) {
                 check_say(check, CHECK_WARN, subject, "mend CA, certificate and key first",
                           "%s takes connections; whom it lets in was not tried", config->broker.endpoint);

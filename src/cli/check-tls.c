@@ -8,10 +8,13 @@
 #include <openssl/x509.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file-util.h"
+#include "base/proxy-url.h"
 #include "base/time-util.h"
 #include "check.h"
+#include "transport/identity-probe.h"
 #include "trust/clock.h"
 #include "trust/trust-store.h"
 
@@ -22,29 +25,45 @@ static void bio_freep(BIO **bio)
         BIO_free(*bio);
 }
 
-static void key_freep(EVP_PKEY **key)
+/* A file of the device's own, that otad's user must be able to read; a secret nobody else. False: it said why not. */
+static bool check_own_file(Check *check, const char *subject, const char *path, bool is_secret)
 {
-        EVP_PKEY_free(*key);
+        struct stat st;
+
+        if (stat(path, &st) < 0) {
+                check_say(check, check_verdict_for(-errno), subject,
+                          "put the file there, or name another in the configuration", "%s: %s", path,
+                          strerror(errno));
+                return false;
+        }
+        if (is_secret && check->user.known && !file_is_secret(&st, check->user.gid)) {
+                check_say(check, CHECK_FAIL, subject, "chgrp it to the group of otad, chmod 0640",
+                          "%s (mode %04o, group %u) can be read or changed by others, so otad does not use it", path,
+                          (unsigned)st.st_mode & 07777, (unsigned)st.st_gid);
+                return false;
+        }
+        if (!check_user_may(&check->user, &st, 4))
+                check_say(check, CHECK_WARN, subject,
+                          "give it to that user or its group, unless an ACL does so already",
+                          "%s is not readable for the user '%s' by its mode", path, check->user.name);
+        return true;
 }
 
 /* The whole of a file that otad's user must be able to read. False: it said why not. */
-static bool read_pem(Check *check, const char *subject, const char *path, struct stat *ret_stat, BIO **ret)
+static bool read_pem(Check *check, const char *subject, const char *path, BIO **ret)
 {
         _cleanup_free_ char *text = NULL;
         size_t n_text = 0;
         BIO *bio;
         int r;
 
-        r = stat(path, ret_stat) < 0 ? -errno : file_read(AT_FDCWD, path, PEM_MAX_BYTES, &text, &n_text);
+        if (!check_own_file(check, subject, path, false))
+                return false;
+        r = file_read(AT_FDCWD, path, PEM_MAX_BYTES, &text, &n_text);
         if (r < 0) {
-                check_say(check, check_verdict_for(r), subject,
-                          "put the file there, or name another in the configuration", "%s: %s", path, strerror(-r));
+                check_say(check, check_verdict_for(r), subject, NULL, "%s: %s", path, strerror(-r));
                 return false;
         }
-        if (!check_user_may(&check->user, ret_stat, 4))
-                check_say(check, CHECK_WARN, subject,
-                          "give it to that user or its group, unless an ACL does so already",
-                          "%s is not readable for the user '%s' by its mode", path, check->user.name);
         bio = BIO_new(BIO_s_mem());
         if (!bio || BIO_write(bio, text, (int)n_text) != (int)n_text) {
                 BIO_free(bio);
@@ -58,10 +77,9 @@ static bool read_pem(Check *check, const char *subject, const char *path, struct
 static void check_ca(Check *check, const char *subject, const char *path)
 {
         _cleanup_(bio_freep) BIO *bio = NULL;
-        struct stat st;
         unsigned n = 0;
 
-        if (!read_pem(check, subject, path, &st, &bio))
+        if (!read_pem(check, subject, path, &bio))
                 return;
         for (;; n++) {
                 _cleanup_(certificate_freep) X509 *certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
@@ -103,67 +121,104 @@ static void check_dates(Check *check, const char *path, X509 *certificate)
                           path, days);
 }
 
-static X509 *check_certificate(Check *check)
-{
-        const char *path = check->config->broker.cert;
-        _cleanup_(bio_freep) BIO *bio = NULL;
-        struct stat st;
-        X509 *certificate;
+typedef struct Probed {
+        bool done;
+        int error;
+        char problem[IDENTITY_TEXT_MAX];
+} Probed;
 
-        if (!read_pem(check, "certificate", path, &st, &bio))
-                return NULL;
-        certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-        ERR_clear_error();
-        if (!certificate)
-                check_say(check, CHECK_FAIL, "certificate", "put the device certificate there, in PEM",
-                          "%s holds no certificate", path);
+static void on_probed(int error, const char *problem, void *userdata)
+{
+        Probed *probed = userdata;
+
+        probed->done = true;
+        probed->error = error;
+        (void)snprintf(probed->problem, sizeof(probed->problem), "%s", problem ?: "");
+}
+
+/* A token may hang, or have a module with faults; nothing of that ends otactl. False: it said what is wrong. */
+static bool check_token(Check *check, const IdentityParams *params)
+{
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        _cleanup_(identity_probe_freep) IdentityProbe *probe = NULL;
+        Probed probed = {0};
+        int r = sd_event_new(&event);
+
+        if (r >= 0)
+                r = identity_probe_new(event, &probe);
+        if (r >= 0)
+                r = identity_probe_start(probe, params, check->config->broker.connect_timeout_usec, on_probed,
+                                         &probed);
+        while (r >= 0 && !probed.done)
+                r = sd_event_run(event, UINT64_MAX);
+        if (r < 0)
+                check_say(check, CHECK_FAIL, "key", NULL, "cannot be looked at: %s", strerror(-r));
+        else if (probed.error < 0)
+                check_say(check, CHECK_FAIL, "key", NULL, "%s", probed.problem);
+        return r >= 0 && probed.error == 0;
+}
+
+static void check_identity(Check *check)
+{
+        const Config *config = check->config;
+        const IdentityParams params = {
+                .cert = config->broker.cert,
+                .key = config->broker.key,
+                .pin_file = config->broker.pin_file,
+                .group = check->user.known ? check->user.gid : getegid(),
+        };
+        _cleanup_(identity_certificates_freep) STACK_OF(X509) *certificates = NULL;
+        _cleanup_(identity_key_freep) EVP_PKEY *key = NULL;
+        char pin_path[IDENTITY_SOURCE_MAX + 1], problem[IDENTITY_TEXT_MAX];
+        X509 *certificate = NULL;
+
+        identity_pin_path(&params, pin_path);
+        if (pin_path[0] && !check_own_file(check, "PIN file", pin_path, true))
+                return;
+        if (identity_probe_is_needed(&params) && !check_token(check, &params))
+                return;
+        if (identity_is_uri(params.cert) || check_own_file(check, "certificate", params.cert, false)) {
+                if (identity_load_certificates(&params, &certificates, problem) < 0)
+                        check_say(check, CHECK_FAIL, "certificate", NULL, "%s", problem);
+                else
+                        certificate = sk_X509_value(certificates, 0);
+        }
+        if (certificate)
+                check_dates(check, params.cert, certificate);
+        if (!identity_is_uri(params.key) && !check_own_file(check, "key", params.key, true))
+                return;
+        if (identity_load_key(&params, certificate, &key, problem) < 0)
+                check_say(check, CHECK_FAIL, "key", NULL, "%s", problem);
         else
-                check_dates(check, path, certificate);
-        return certificate;
+                check_say(check, CHECK_OK, "key", NULL, certificate ? "%.*s, of that certificate" : "%.*s",
+                          (int)strcspn(params.key, "?"), params.key);
 }
 
-/* A daemon has nobody to ask. */
-static int no_passphrase(char *buffer, int size, int writing, void *userdata)
+static void check_proxy(Check *check)
 {
-        return -1;
-}
-
-static void check_key(Check *check, X509 *certificate)
-{
-        const char *path = check->config->broker.key;
-        _cleanup_(bio_freep) BIO *bio = NULL;
-        _cleanup_(key_freep) EVP_PKEY *key = NULL;
+        const char *file = check->config->proxy.credentials_file;
         struct stat st;
+        ProxyUrl url;
+        int r = proxy_url_parse(check->config->proxy.url, &url);
 
-        if (!read_pem(check, "key", path, &st, &bio))
+        explicit_bzero(url.password, sizeof(url.password));
+        if (r < 0 || url.kind == PROXY_NONE || (file[0] && !check_own_file(check, "proxy", file, true)))
                 return;
-        if (st.st_mode & S_IROTH)
-                check_say(check, CHECK_FAIL, "key", "chmod o-rwx", "%s can be read by everyone on this machine",
-                          path);
-        key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
-        ERR_clear_error();
-        if (!key) {
-                check_say(check, CHECK_FAIL, "key", "put the key there, in PEM and without a passphrase",
-                          "%s holds no key that can be used", path);
-                return;
-        }
-        if (certificate && X509_check_private_key(certificate, key) != 1) {
-                ERR_clear_error();
-                check_say(check, CHECK_FAIL, "key", "put the pair that AWS IoT gave out there",
-                          "%s does not belong to %s", path, check->config->broker.cert);
-                return;
-        }
-        check_say(check, CHECK_OK, "key", NULL, certificate ? "%s, of that certificate" : "%s", path);
+        if (url.has_credentials && stat(check->options->config_path, &st) == 0 &&
+            !file_is_secret(&st, check->user.known ? check->user.gid : getegid()))
+                check_say(check, CHECK_WARN, "proxy", "put USER:PASSWORD in a file for proxy.credentials-file",
+                          "its password stands in %s, which others can read", check->options->config_path);
+        else
+                check_say(check, CHECK_OK, "proxy", NULL, "%s port %u", url.host, url.port);
 }
 
 void check_tls(Check *check)
 {
         const Config *config = check->config;
-        _cleanup_(certificate_freep) X509 *certificate = NULL;
 
         check_ca(check, "root CA", config->broker.root_ca);
-        certificate = check_certificate(check);
-        check_key(check, certificate);
+        check_identity(check);
+        check_proxy(check);
         for (size_t i = 0; i < config->download.protocols.n; i++)
                 if (config->download.protocols.values[i] == CONFIG_PROTOCOL_HTTPS)
                         check_ca(check, "HTTPS CA", config->download.https_ca);

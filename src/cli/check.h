@@ -18,6 +18,7 @@ typedef struct CheckUser {
         bool known;
         const char *name; /* borrowed from the config */
         uid_t uid;
+        gid_t gid; /* its first group, which secrets may be given to */
         gid_t groups[CHECK_GROUPS_MAX];
         int n_groups;
 } CheckUser;
@@ -45,7 +46,7 @@ CheckVerdict check_verdict_for(int error);
 /* Run as root, and so writable for nobody else; executable. False: it said why not. */
 bool check_program(Check *check, const char *subject, const char *path);
 
-void check_tls(Check *check);     /* CA, certificate, key */
+void check_tls(Check *check);     /* CA, certificate, key, proxy */
 void check_trust(Check *check);   /* clock, trust store */
 void check_targets(Check *check); /* devices, folders, boot scripts */
 void check_system(Check *check);  /* user, folders, hook */

@@ -64,6 +64,7 @@ static void find_user(Check *check)
         }
         check->user.known = true;
         check->user.uid = passwd->pw_uid;
+        check->user.gid = passwd->pw_gid;
         if (getgrouplist(name, passwd->pw_gid, check->user.groups, &check->user.n_groups) < 0)
                 check->user.n_groups = CHECK_GROUPS_MAX; /* there are more; the first ones do */
         check_say(check, CHECK_OK, "user", NULL, "otad runs as '%s'", name);

@@ -9,6 +9,7 @@
 #include "agent/control.h"
 #include "base/log.h"
 #include "command.h"
+#include "transport/identity-probe.h"
 
 /* What a command takes beside the options of all. */
 enum {
@@ -203,8 +204,10 @@ int main(int argc, char *argv[])
         };
         Options options = {.config_path = CONFIG_DEFAULT_FILE};
         bool config_named = false;
-        int c;
+        int c = identity_probe_main(argc, argv);
 
+        if (c >= 0)
+                return c;
         log_open("otactl");
         log_set_max_level(LOG_NOTICE);
         while ((c = getopt_long(argc, argv, "h", long_options, NULL)) >= 0) {

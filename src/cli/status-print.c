@@ -55,6 +55,16 @@ static void print_waiting(const StatusView *view, FILE *file)
         fputc('\n', file);
 }
 
+static void print_certificate(const StatusViewCertificate *certificate, FILE *file)
+{
+        print_label(file, "Warning");
+        fprintf(file, "the %s certificate %s %s %s", certificate->kind, certificate->file,
+                certificate->days_left < 0 ? "has ended on" : "ends on", certificate->ends);
+        if (certificate->days_left >= 0)
+                fprintf(file, ", in %" PRId64 " days", certificate->days_left);
+        fputc('\n', file);
+}
+
 static void print_last(const StatusView *view, FILE *file)
 {
         print_label(file, "Last");
@@ -101,6 +111,8 @@ void status_view_print(const StatusView *view, FILE *file)
                 print_label(file, "Unsent");
                 fprintf(file, "%" PRIu64 " results the cloud has not heard of\n", view->unsent_final_statuses);
         }
+        for (size_t i = 0; i < view->n_certificates; i++)
+                print_certificate(&view->certificates[i], file);
         if (view->last.job[0])
                 print_last(view, file);
         print_label(file, "Next");

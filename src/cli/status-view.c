@@ -68,6 +68,27 @@ static void read_download(const cJSON *download, StatusView *view)
         view->download.retries = read_number(download, "retries");
 }
 
+static void read_certificates(const cJSON *list, StatusView *view)
+{
+        const cJSON *item;
+
+        cJSON_ArrayForEach(item, list)
+        {
+                StatusViewCertificate *certificate = &view->certificates[view->n_certificates];
+                double days = cJSON_GetNumberValue(member(item, "days_left"));
+
+                if (view->n_certificates == STATUS_VIEW_CERTIFICATES_MAX)
+                        return;
+                if (!read_bool(item, "ends_soon"))
+                        continue;
+                READ_TEXT(item, "kind", certificate->kind);
+                READ_TEXT(item, "file", certificate->file);
+                READ_TEXT(item, "ends", certificate->ends);
+                certificate->days_left = days > -1e6 && days < 1e6 ? (int64_t)days : 0;
+                view->n_certificates++;
+        }
+}
+
 static void read_waiting(const cJSON *waiting, StatusView *view)
 {
         READ_TEXT(waiting, "reason", view->waiting.reason);
@@ -115,6 +136,7 @@ int status_view_parse(const char *text, StatusView *ret)
         ret->testing = cJSON_IsNumber(member(json, "selftest_seconds_left"));
         ret->selftest_seconds_left = read_number(json, "selftest_seconds_left");
         ret->unsent_final_statuses = read_number(json, "unsent_final_statuses");
+        read_certificates(member(json, "certificates"), ret);
         read_last(member(json, "last"), ret);
         READ_TEXT(json, "next", ret->next);
         return 0;

@@ -85,6 +85,18 @@ int cbor_refuse(CborReader *reader, const char *error)
         return -EBADMSG;
 }
 
+/* A string, array or map that says to be larger than 4 GiB, as no message is. libcbor tells sizes in size_t: where that has
+ * 32 bits, the upper half would be lost, and the rest taken for the size. RFC 8949, section 3. */
+static bool is_vast(const CborReader *reader)
+{
+        enum { MAJOR_BYTES = 2, MAJOR_MAP = 5, EIGHT_BYTES_FOLLOW = 27, HEAD = 9 };
+        static const uint8_t none[4];
+        unsigned major = reader->p[0] >> 5;
+
+        return major >= MAJOR_BYTES && major <= MAJOR_MAP && (reader->p[0] & 0x1f) == EIGHT_BYTES_FOLLOW &&
+               reader->n_left >= HEAD && memcmp(reader->p + 1, none, sizeof(none)) != 0;
+}
+
 int cbor_next(CborReader *reader, CborItem *ret)
 {
         struct cbor_callbacks callbacks = cbor_empty_callbacks;
@@ -105,7 +117,7 @@ int cbor_next(CborReader *reader, CborItem *ret)
         callbacks.tag = on_tag;
         callbacks.indef_break = on_break;
 
-        if (reader->n_left == 0)
+        if (reader->n_left == 0 || is_vast(reader))
                 return cbor_refuse(reader, "ends too early");
         *ret = (CborItem){.kind = CBOR_KIND_OTHER};
         result = cbor_stream_decode(reader->p, reader->n_left, &callbacks, ret);

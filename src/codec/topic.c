@@ -37,6 +37,8 @@ static const Shape kinds[_TOPIC_KIND_MAX] = {
         [TOPIC_STREAM_DATA] = {"stream-data", "streams/", ID_STREAM, "/data/cbor"},
         [TOPIC_STREAM_REJECTED] = {"stream-rejected", "streams/", ID_STREAM, "/rejected/cbor"},
         [TOPIC_STREAM_DESCRIPTION] = {"stream-description", "streams/", ID_STREAM, "/description/cbor"},
+        [TOPIC_PACKAGE_ACCEPTED] = {"package-accepted", "shadow/name/$package/update/accepted", ID_NONE, ""},
+        [TOPIC_PACKAGE_REJECTED] = {"package-rejected", "shadow/name/$package/update/rejected", ID_NONE, ""},
 };
 
 static const Shape forms[_TOPIC_FORM_MAX] = {
@@ -55,6 +57,9 @@ static const Shape forms[_TOPIC_FORM_MAX] = {
         [TOPIC_FORM_STREAM_DATA] = {"stream-data", "streams/", ID_STREAM, "/data/cbor"},
         [TOPIC_FORM_STREAM_REJECTED] = {"stream-rejected", "streams/", ID_STREAM, "/rejected/cbor"},
         [TOPIC_FORM_STREAM_DESCRIPTION] = {"stream-description", "streams/", ID_STREAM, "/description/cbor"},
+        [TOPIC_FORM_PACKAGE_UPDATE] = {"package-update", "shadow/name/$package/update", ID_NONE, ""},
+        [TOPIC_FORM_PACKAGE_ACCEPTED] = {"package-accepted", "shadow/name/$package/update/accepted", ID_NONE, ""},
+        [TOPIC_FORM_PACKAGE_REJECTED] = {"package-rejected", "shadow/name/$package/update/rejected", ID_NONE, ""},
 };
 
 bool thing_name_is_valid(const char *name)

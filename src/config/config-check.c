@@ -135,17 +135,43 @@ static int inherit_version(const Config *config, ConfigTarget *target)
         return target->version_file && target->version_key ? 0 : -ENOMEM;
 }
 
+/* What the bound makes of a download must not look like one that has stalled. */
+static int check_bound(ConfigReader *reader, const Config *config)
+{
+        uint64_t bound = config->policy.max_bytes_per_sec, most = 2 * config->download.low_speed_bytes;
+        uint64_t stall_sec = config->download.stall_usec / USEC_PER_SEC;
+
+        most = MAX2(most, 2 * config->download.block_bytes / stall_sec + 1);
+        if (bound == 0 || bound >= most)
+                return 0;
+        return config_complain(
+                reader, "policy.max-bytes-per-sec",
+                "is too little for download.low-speed-bytes, or for one of download.block-bytes in half "
+                "of download.stall-sec; allowed: 0, or at least %" PRIu64,
+                most);
+}
+
 int config_check(ConfigReader *reader, Config *config)
 {
         int r;
 
         r = check_not_less(reader, "broker.backoff-cap-sec", config->broker.backoff_cap_usec,
                            "broker.backoff-base-msec", config->broker.backoff_base_usec);
-        if (r == 0)
+        if (r == 0 && config->hook.give_up_usec > 0)
                 r = check_not_less(reader, "hook.give-up-sec", config->hook.give_up_usec, "hook.retry-sec",
                                    config->hook.retry_usec);
+        if (r == 0 && config->proxy.credentials_file[0] && strcmp(config->proxy.url, "none") == 0)
+                r = config_complain(reader, "proxy.credentials-file",
+                                    "is set, but proxy.url is none; allowed: both, or neither");
+        if (r == 0)
+                r = check_bound(reader, config);
         if (r == 0)
                 r = check_paths(reader, config);
+        if (r == 0 && config->package.report && !config->package.name[0])
+                r = config_complain(
+                        reader, "package.name",
+                        "is empty, but package.report is true; allowed: 1 to 128 letters, digits, '.', '_' and "
+                        "'-'");
         for (size_t i = 0; r == 0 && i < config->n_targets; i++)
                 r = check_target(reader, config, i);
         if (r == 0)

@@ -5,11 +5,17 @@
 #include <string.h>
 
 static const char *const kind_words[_CONFIG_KIND_MAX] = {
-        [CONFIG_KIND_BOOL] = "bool",           [CONFIG_KIND_NUMBER] = "number",
-        [CONFIG_KIND_SECONDS] = "seconds",     [CONFIG_KIND_MILLISECONDS] = "milliseconds",
-        [CONFIG_KIND_BYTES] = "bytes",         [CONFIG_KIND_TEXT] = "text",
-        [CONFIG_KIND_PATH] = "path",           [CONFIG_KIND_MODE] = "octal mode",
-        [CONFIG_KIND_WORD] = "word",           [CONFIG_KIND_WORDS] = "words",
+        [CONFIG_KIND_BOOL] = "bool",
+        [CONFIG_KIND_NUMBER] = "number",
+        [CONFIG_KIND_SECONDS] = "seconds",
+        [CONFIG_KIND_MILLISECONDS] = "milliseconds",
+        [CONFIG_KIND_BYTES] = "bytes",
+        [CONFIG_KIND_TEXT] = "text",
+        [CONFIG_KIND_PATH] = "path",
+        [CONFIG_KIND_MODE] = "octal mode",
+        [CONFIG_KIND_WORD] = "word",
+        [CONFIG_KIND_WORDS] = "words",
+        [CONFIG_KIND_WINDOWS] = "list of windows",
         [CONFIG_KIND_LIST] = "list of groups",
 };
 
@@ -61,6 +67,11 @@ const char *config_key_allowed(const ConfigKey *key, char text[static CONFIG_ALL
         case CONFIG_KIND_WORD:
         case CONFIG_KIND_WORDS:
                 return allowed_words(key, text);
+        case CONFIG_KIND_WINDOWS:
+                snprintf(text, CONFIG_ALLOWED_MAX,
+                         "( ... ) with up to %d of \"[DAYS ]HH:MM-HH:MM\", such as \"Mon-Fri 22:00-04:30\"",
+                         SCHEDULE_WINDOWS_MAX);
+                return text;
         case CONFIG_KIND_LIST:
                 return allowed_elements(key, text);
         case _CONFIG_KIND_MAX:

@@ -1,5 +1,6 @@
 #include "config-table.h"
 
+#include "base/proxy-url.h"
 #include "base/signature-algorithm.h"
 #include "config-text.h"
 
@@ -20,6 +21,18 @@ static const ConfigWord algorithm_words[] = {
         {"sha1-rsa", SIGNATURE_ALGORITHM_SHA1_RSA},
         {},
 };
+static const ConfigWord metered_words[] = {
+        {"auto", CONFIG_METERED_AUTO},
+        {"yes", CONFIG_METERED_YES},
+        {"no", CONFIG_METERED_NO},
+        {},
+};
+static const ConfigWord io_priority_words[] = {
+        {"normal", CONFIG_IO_PRIORITY_NORMAL},
+        {"low", CONFIG_IO_PRIORITY_LOW},
+        {"idle", CONFIG_IO_PRIORITY_IDLE},
+        {},
+};
 static const ConfigWord dates_words[] = {
         {"auto", CONFIG_SIGNING_DATES_AUTO},
         {"always", CONFIG_SIGNING_DATES_ALWAYS},
@@ -34,7 +47,9 @@ static const ConfigWord target_type_words[] = {
 /* Texts several keys share. */
 #define ALLOWED_NAME     "1 to 64 letters, digits, '.', '_' and '-', the first a letter or a digit"
 #define ALLOWED_VARIABLE "1 to 64 letters, digits and '_', the first no digit"
-#define ALLOWED_USER     "1 to 32 letters, digits, '.', '_' and '-', the first no '.' or '-'"
+#define ALLOWED_IDENTITY \
+        "an absolute path, or a URI of lower-case scheme such as \"pkcs11:token=T;object=O\", without pin-value"
+#define ALLOWED_USER "1 to 32 letters, digits, '.', '_' and '-', the first no '.' or '-'"
 
 /* One row: where it goes and, after the macro, what is particular to it. */
 #define FIELD(type, member)       .offset = offsetof(type, member), .size = sizeof(((type *)NULL)->member)
@@ -48,6 +63,7 @@ static const ConfigWord target_type_words[] = {
 #define PATH(name, type, member)       .path = name, .kind = CONFIG_KIND_PATH, FIELD(type, member), .max = 1023
 #define WORD(name, type, member, list) .path = name, .kind = CONFIG_KIND_WORD, FIELD(type, member), .words = list
 #define WORDS(name, member, list)      .path = name, .kind = CONFIG_KIND_WORDS, FIELD(Config, member), .words = list
+#define WINDOWS(name, member)          .path = name, .kind = CONFIG_KIND_WINDOWS, FIELD(Config, member), .fallback = ""
 #define LIST(name, type, member, n_member, least, greatest, elements)             \
         .path = name, .kind = CONFIG_KIND_LIST, .offset = offsetof(type, member), \
         .n_offset = offsetof(type, n_member), .min = least, .max = greatest, .table = elements
@@ -107,10 +123,13 @@ static const ConfigKey root_keys[] = {
          .doc = "8883, or 443, which implies the ALPN protocol `x-amzn-mqtt-ca`."},
         {PATH("broker.root-ca", Config, broker.root_ca), .fallback = "/etc/otad/tls/root-ca.pem",
          .doc = "The certificates the broker's own may be issued by."},
-        {PATH("broker.cert", Config, broker.cert), .fallback = "/etc/otad/tls/device.pem.crt",
-         .doc = "The device's certificate."},
-        {PATH("broker.key", Config, broker.key), .fallback = "/etc/otad/tls/device.pem.key",
-         .doc = "The private key to it."},
+        {TEXT("broker.cert", Config, broker.cert, 1023, config_text_is_identity, ALLOWED_IDENTITY),
+         .fallback = "/etc/otad/tls/device.pem.crt", .may_hold_secret = true, .doc = "The device's certificate."},
+        {TEXT("broker.key", Config, broker.key, 1023, config_text_is_identity, ALLOWED_IDENTITY),
+         .fallback = "/etc/otad/tls/device.pem.key", .may_hold_secret = true,
+         .doc = "The private key to it: a file that only root and group otad may read, or a key on a token or TPM."},
+        {PATH("broker.pin-file", Config, broker.pin_file), .fallback = "", .may_be_empty = true,
+         .doc = "The token's PIN, or the key file's passphrase, in one line; as unreadable as the key. Empty: none."},
         {NUMBER("broker.keep-alive-sec", SECONDS, broker.keep_alive_usec, 5, 1200, "60"),
          .doc = "MQTT keep-alive. AWS IoT Core takes less than 30 as 30; a VPC endpoint allows 230 at most."},
         {NUMBER("broker.connect-timeout-sec", SECONDS, broker.connect_timeout_usec, 1, 300, "30"),
@@ -123,8 +142,18 @@ static const ConfigKey root_keys[] = {
          .doc = "The ceiling of that ceiling."},
         {NUMBER("broker.stable-sec", SECONDS, broker.stable_usec, 1, 86400, "60"),
          .doc = "A connection that lasted so long makes the failures before it forgotten."},
+        {NUMBER("broker.away-sec", SECONDS, broker.away_usec, 1, 2592000, "900"),
+         .doc = "Without the broker for so long, the journal is told so as an error, once."},
         {WORD("broker.mqtt-version", Config, broker.mqtt_version, mqtt_version_words), .fallback = "5",
          .doc = "The MQTT version spoken. 5 tells why a broker closes a connection."},
+
+        {TEXT("proxy.url", Config, proxy.url, 1023, config_text_is_proxy, PROXY_URL_ALLOWED), .fallback = "none",
+         .may_hold_secret = true,
+         .doc = "The proxy that broker and image store are reached by, both, and nothing goes past it. `none`: directly; the "
+                "environment is not asked."},
+        {PATH("proxy.credentials-file", Config, proxy.credentials_file), .fallback = "", .may_be_empty = true,
+         .doc = "A file with USER:PASSWORD for it in one line, as unreadable as `broker.key`. Empty: those of the URL, or "
+                "none."},
 
         {BOOL("jobs.reject-foreign", jobs.reject_foreign, "false"),
          .doc = "Reject jobs that are not OTA updates. Else they are left for another agent."},
@@ -159,6 +188,26 @@ static const ConfigKey root_keys[] = {
         {NUMBER("download.checkpoint-msec", MILLISECONDS, download.checkpoint_usec, 0, 60000, "1000"),
          .doc = "But not more often than this: on a fast link syncing would take longer than fetching again."},
 
+        {WINDOWS("policy.download-windows", policy.download_windows),
+         .doc = "When images may be fetched, by local time. Empty: at any time."},
+        {WINDOWS("policy.activate-windows", policy.activate_windows),
+         .doc = "When new software may be activated and the machine rebooted for it. Empty: at any time."},
+        {NUMBER("policy.metered-max-bytes", BYTES, policy.metered_max_bytes, 0, 1099511627776, "0"),
+         .doc = "A job of more bytes waits while the connection is metered. 0: no bound."},
+        {WORD("policy.metered", Config, policy.metered, metered_words), .fallback = "auto",
+         .doc = "Whether it is. `auto`: as NetworkManager tells on the bus of `control.bus`; no, where it is not there."},
+        {NUMBER("policy.max-bytes-per-sec", BYTES, policy.max_bytes_per_sec, 0, 1099511627776, "0"),
+         .doc = "The most that is fetched in a second, by HTTPS or MQTT stream. 0: no bound."},
+        {NUMBER("policy.min-free-bytes", BYTES, policy.min_free_bytes, 0, 1099511627776, "0"),
+         .doc = "An update must leave so much of the file systems of its `file` targets and of `paths.installer-state`."},
+        {NUMBER("policy.min-free-percent", NUMBER, policy.min_free_percent, 0, 90, "0"),
+         .doc = "The same in percent of the file system; the larger of the two counts."},
+        {WORD("policy.io-priority", Config, policy.io_priority, io_priority_words), .fallback = "normal",
+         .doc = "How the installer and its hooks share storage with the rest. `low`: after all others. `idle`: only when "
+                "nobody else wants it, which may be never."},
+        {NUMBER("policy.nice", NUMBER, policy.nice, 0, 19, "0"),
+         .doc = "The nice value of the installer and its hooks: the higher, the more processor time others get."},
+
         {BOOL("signing.required", signing.required, "true"),
          .doc = "Refuse images without a signature. A signature that is there is always checked."},
         {PATH("signing.trust-store", Config, signing.trust_store), .fallback = "/etc/otad/trust",
@@ -185,8 +234,8 @@ static const ConfigKey root_keys[] = {
          .doc = "For one stage; then its process group is killed."},
         {NUMBER("hook.retry-sec", SECONDS, hook.retry_usec, 1, 86400, "60"),
          .doc = "How long to wait after a stage said \"not now\"."},
-        {NUMBER("hook.give-up-sec", SECONDS, hook.give_up_usec, 1, 2592000, "86400"),
-         .doc = "How long a stage may go on saying so before the update has failed."},
+        {NUMBER("hook.give-up-sec", SECONDS, hook.give_up_usec, 0, 2592000, "86400"),
+         .doc = "How long a stage may go on saying so before the update has failed. 0: as long as the job lasts."},
 
         {NUMBER("boot.timeout-sec", SECONDS, boot.timeout_usec, 1, 600, "30"),
          .doc = "For one run of a boot script."},
@@ -217,6 +266,20 @@ static const ConfigKey root_keys[] = {
         {TEXT("control.bus", Config, control.bus, 256, config_text_is_bus,
               "\"system\", \"user\", \"none\" or a D-Bus address such as \"unix:path=/run/bus\""),
          .fallback = "system", .doc = "The bus on which otad offers `org.otad1`."},
+
+        {NUMBER("certificates.warn-days", NUMBER, certificates.warn_days, 0, 3650, "30"),
+         .doc = "Warn so long before a certificate of the device, the broker's root or a signer ends. 0: never."},
+
+        {PATH("metrics.file", Config, metrics.file), .fallback = "", .may_be_empty = true,
+         .doc = "A text file for Prometheus' node_exporter, its name ending in `.prom`. Empty: none."},
+        {NUMBER("metrics.interval-sec", SECONDS, metrics.interval_usec, 5, 86400, "60"),
+         .doc = "How often it is written where nothing has changed."},
+
+        {BOOL("package.report", package.report, "false"),
+         .doc = "Tell the cloud the installed version as that of a package, in the shadow named `$package`."},
+        {TEXT("package.name", Config, package.name, 128, config_text_is_package_or_empty,
+              "1 to 128 letters, digits, '.', '_' and '-', or empty"),
+         .fallback = "", .doc = "The package's name in the Software Package Catalog. Needed with `package.report`."},
 };
 const ConfigTable config_table = {"", root_keys, ELEMENTSOF(root_keys), sizeof(Config)};
 /* clang-format on */

@@ -17,10 +17,11 @@ typedef enum ConfigKind {
         CONFIG_KIND_BYTES,
         CONFIG_KIND_TEXT,
         CONFIG_KIND_PATH,
-        CONFIG_KIND_MODE,  /* permission bits, written as octal digits in a string */
-        CONFIG_KIND_WORD,  /* one value of an enum */
-        CONFIG_KIND_WORDS, /* a ConfigWords */
-        CONFIG_KIND_LIST,  /* groups, each with the keys of a table of their own */
+        CONFIG_KIND_MODE,    /* permission bits, written as octal digits in a string */
+        CONFIG_KIND_WORD,    /* one value of an enum */
+        CONFIG_KIND_WORDS,   /* a ConfigWords */
+        CONFIG_KIND_WINDOWS, /* a Schedule */
+        CONFIG_KIND_LIST,    /* groups, each with the keys of a table of their own */
         _CONFIG_KIND_MAX,
 } ConfigKind;
 
@@ -36,7 +37,8 @@ typedef struct ConfigKey {
         ConfigKind kind;
         bool required;
         bool may_be_empty; /* paths: "" stands for none */
-        size_t offset;     /* of the field in the table's struct, and its size */
+        bool may_hold_secret;
+        size_t offset; /* of the field in the table's struct, and its size */
         size_t size;
         /* Numbers: the least and the greatest, in the unit of the file. Texts: bytes. Lists: elements. */
         uint64_t min;
@@ -60,7 +62,7 @@ struct ConfigTable {
 };
 
 enum {
-        CONFIG_KEYS_MAX = 64,  /* in one table */
+        CONFIG_KEYS_MAX = 128, /* in one table */
         CONFIG_PATH_MAX = 256, /* of a key's full path in a message, cut beyond */
         CONFIG_ALLOWED_MAX = 512,
 };

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/proxy-url.h"
 #include "base/text.h"
 
 bool config_text_is_clean(const char *text)
@@ -49,6 +50,11 @@ bool config_text_is_variable(const char *text)
         return text_is_token(text, 64, "_") && !isdigit((unsigned char)text[0]);
 }
 
+bool config_text_is_package_or_empty(const char *text)
+{
+        return !text[0] || text_is_token(text, 128, "._-");
+}
+
 bool config_text_is_user(const char *text)
 {
         return text_is_token(text, 32, "._-") && text[0] != '-' && text[0] != '.';
@@ -90,4 +96,27 @@ bool config_text_is_path(const char *text)
                         return false;
         }
         return true;
+}
+
+/*
+ * A URI goes to OpenSSL as it is. One that names a file is refused, since a path says the same; and so is a PIN, which is a
+ * secret, as this file is not.
+ */
+bool config_text_is_identity(const char *text)
+{
+        size_t n_scheme = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+.-");
+
+        if (text[0] == '/')
+                return config_text_is_path(text);
+        return n_scheme > 0 && text[n_scheme] == ':' && text[n_scheme + 1] && strncmp(text, "file:", 5) != 0 &&
+               !strstr(text, "pin-value=");
+}
+
+bool config_text_is_proxy(const char *text)
+{
+        ProxyUrl url;
+        int r = proxy_url_parse(text, &url);
+
+        explicit_bzero(&url, sizeof(url));
+        return r == 0;
 }

@@ -15,9 +15,12 @@ bool config_text_is_name(const char *text);
 bool config_text_is_variable(const char *text);
 bool config_text_is_user(const char *text);
 bool config_text_is_user_or_empty(const char *text);
+bool config_text_is_package_or_empty(const char *text);
 bool config_text_is_pattern(const char *text);
 bool config_text_is_bus(const char *text);
 bool config_text_is_path(const char *text);
+bool config_text_is_proxy(const char *text);
+bool config_text_is_identity(const char *text); /* where a certificate or key is */
 
 /*
  * The text with every whole number marked as one of 64 bits, because libconfig before 1.7 silently keeps the low 32

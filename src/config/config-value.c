@@ -93,6 +93,8 @@ int config_value_default(const ConfigKey *key, void *values)
                         text += n;
                 }
                 return 0;
+        case CONFIG_KIND_WINDOWS:
+                return 0; /* none, as in the zeroed struct */
         case CONFIG_KIND_MODE:
         case CONFIG_KIND_LIST:
         case _CONFIG_KIND_MAX:
@@ -140,6 +142,11 @@ static int complain_text(ConfigReader *reader, const config_setting_t *setting, 
         const char *text = config_setting_get_string(setting);
         char allowed[CONFIG_ALLOWED_MAX], shown[SHOWN_MAX];
 
+        if (key->may_hold_secret)
+                return config_complain_at(reader, config_setting_source_line(setting), path,
+                                          "this text, not shown because it may hold a secret, is not allowed; "
+                                          "allowed: %s",
+                                          config_key_allowed(key, allowed));
         text_escape(shown, sizeof(shown), text, strlen(text), false);
         return config_complain_at(reader, config_setting_source_line(setting), path,
                                   "\"%s\"%s is not allowed; allowed: %s", shown,
@@ -243,6 +250,36 @@ static int read_words(ConfigReader *reader, const config_setting_t *setting, con
         return 0;
 }
 
+static int read_windows(ConfigReader *reader, const config_setting_t *setting, const ConfigKey *key, const char *path,
+                        void *values)
+{
+        Schedule *schedule = config_key_field(key, values);
+        char element_path[CONFIG_PATH_MAX], allowed[CONFIG_ALLOWED_MAX], shown[SHOWN_MAX];
+        int n;
+
+        if (!config_setting_is_array(setting) && !config_setting_is_list(setting))
+                return config_complain_type(reader, setting, key, path);
+        n = config_setting_length(setting);
+        if (n > SCHEDULE_WINDOWS_MAX)
+                return config_complain_at(reader, config_setting_source_line(setting), path, "has %d; allowed: %s", n,
+                                          config_key_allowed(key, allowed));
+        for (int i = 0; i < n; i++) {
+                const config_setting_t *element = config_setting_get_elem(setting, (unsigned)i);
+                const char *text = config_setting_get_string(element), *why = NULL;
+
+                config_path_format(element_path, "%s[%d]", path, i);
+                if (!text)
+                        return config_complain_type(reader, element, key, element_path);
+                if (schedule_window_parse(text, &schedule->windows[schedule->n++], &why) >= 0)
+                        continue;
+                text_escape(shown, sizeof(shown), text, strlen(text), false);
+                return config_complain_at(reader, config_setting_source_line(element), element_path,
+                                          "\"%s\" is no window, %s; allowed: %s", shown, why,
+                                          config_key_allowed(key, allowed));
+        }
+        return 0;
+}
+
 int config_value_read(ConfigReader *reader, const config_setting_t *setting, const ConfigKey *key, const char *path,
                       void *values)
 {
@@ -269,6 +306,8 @@ int config_value_read(ConfigReader *reader, const config_setting_t *setting, con
                 if (r == 0)
                         store_number(key, values, (uint64_t)value);
                 return r;
+        case CONFIG_KIND_WINDOWS:
+                return read_windows(reader, setting, key, path, values);
         case CONFIG_KIND_WORDS:
                 return read_words(reader, setting, key, path, values);
         case CONFIG_KIND_LIST:

@@ -9,6 +9,7 @@
 #include "base/backoff.h"
 #include "base/log.h"
 #include "base/time-util.h"
+#include "pace.h"
 
 enum {
         RENEWALS_MAX = 3, /* of a URL, without a new byte between */
@@ -54,7 +55,8 @@ struct Download {
         StreamFetch *stream;
         bool subscribed;
         bool http_running;
-        bool http_paused;
+        Pace http_pace;
+        bool http_paused;   /* the pipe is full, or the pace does not let more through */
         uint64_t http_skip; /* bytes of the paused chunk that are written already */
         char etag[ETAG_MAX];
         uint64_t event_usec;   /* when the event came that the stream is working on */
@@ -100,6 +102,7 @@ int download_new(const DownloadParams *params, const WorldOps *world, void *worl
                 .offsets = *offsets,
                 .suspended = true,
                 .backoff = {.base_usec = RETRY_BASE_USEC, .cap_usec = RETRY_CAP_USEC},
+                .http_pace = pace_make(params->max_bytes_per_sec, 0),
                 .blocked_usec = USEC_INFINITY,
         };
         for (size_t i = 0; i < document->n_files; i++) {
@@ -338,6 +341,7 @@ static void start_stream(Download *d, uint64_t now_usec)
                 .block_bytes = d->params.block_bytes,
                 .window_bytes = d->params.window_bytes,
                 .aws_limits = d->params.aws_limits,
+                .max_bytes_per_sec = d->params.max_bytes_per_sec,
                 .stall_usec = d->params.stall_usec,
         };
         Failure failure;
@@ -579,12 +583,17 @@ int download_on_http_data(Download *d, const uint8_t *data, size_t n_data, uint6
 
         if (!d->http_running)
                 return -ECANCELED;
+        if (!pace_lets(&d->http_pace, now_usec)) {
+                d->http_paused = true;
+                return -EAGAIN;
+        }
         n = hand_on(d, data + skipped, n_data - skipped, now_usec);
         if (n < 0) {
                 d->http_running = false;
                 on_pipe_gone(d, now_usec);
                 return -EPIPE;
         }
+        pace_spend(&d->http_pace, (uint64_t)n);
         if (skipped + (size_t)n == n_data) {
                 d->http_skip -= skipped;
                 d->stats.n_pieces++;
@@ -614,16 +623,26 @@ void download_on_http_done(Download *d, const Failure *failure, uint64_t retry_a
         }
 }
 
+static void resume_http(Download *d)
+{
+        d->http_paused = false;
+        d->world->http_resume(d->world_userdata);
+}
+
 void download_on_writable(Download *d, uint64_t now_usec)
 {
         d->blocked_usec = USEC_INFINITY;
         d->event_usec = now_usec;
-        if (d->stream) {
+        if (d->stream)
                 stream_fetch_on_writable(d->stream, now_usec);
-        } else if (d->http_paused) {
-                d->http_paused = false;
-                d->world->http_resume(d->world_userdata);
-        }
+        else if (d->http_paused)
+                resume_http(d);
+}
+
+/* Paused while the pipe has room, it is for the pace. */
+static uint64_t pace_deadline(const Download *d)
+{
+        return d->http_paused && d->blocked_usec == USEC_INFINITY ? pace_next_usec(&d->http_pace) : USEC_INFINITY;
 }
 
 static uint64_t blocked_deadline(const Download *d)
@@ -648,6 +667,8 @@ void download_on_timer(Download *d, uint64_t now_usec)
                 (void)fail(&failure, FAILURE_INSTALLER, ETIMEDOUT, "otad-installer took no byte for %s",
                            duration_format(text, d->params.stall_usec));
                 finish(d, &failure);
+        } else if (now_usec >= pace_deadline(d)) {
+                resume_http(d);
         } else if (d->stream) {
                 stream_fetch_on_timer(d->stream, now_usec);
         }
@@ -662,7 +683,7 @@ uint64_t download_next_deadline(const Download *d)
         if (d->phase == PHASE_SUBSCRIBING)
                 return d->subscribe_deadline_usec;
         if (d->phase == PHASE_FETCHING)
-                deadline = blocked_deadline(d);
+                deadline = MIN2(blocked_deadline(d), pace_deadline(d));
         if (d->stream)
                 deadline = MIN2(deadline, stream_fetch_next_deadline(d->stream));
         return deadline;

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/time-util.h"
+#include "engine/package-report.h"
 
 static const TopicForm filter_forms[] = {
         TOPIC_FORM_NOTIFY,      TOPIC_FORM_NOTIFY_NEXT,    TOPIC_FORM_DESCRIBE_ANSWERS,
@@ -23,6 +24,9 @@ struct Engine {
         Outbox *outbox;
         JobQueue *queue;
         Update *update;
+        PackageReport *package;
+        bool tells_version;
+        bool job_committed; /* since the device was idle last */
         bool connected;
         bool device_known;   /* the installer has answered at least once */
         bool queue_started;  /* since the last connect */
@@ -99,12 +103,59 @@ static const JobQueueOps queue_ops = {
         .gone = on_queue_gone,
 };
 
+static void on_package_subscribe(void *userdata)
+{
+        static const TopicForm forms[] = {TOPIC_FORM_PACKAGE_ACCEPTED, TOPIC_FORM_PACKAGE_REJECTED};
+        char topics[ELEMENTSOF(forms)][TOPIC_MAX + 1];
+        const char *filters[ELEMENTSOF(forms)];
+        Engine *e = userdata;
+
+        for (size_t i = 0; i < ELEMENTSOF(forms); i++) {
+                int r = topic_format(e->thing_name, forms[i], NULL, topics[i]);
+
+                if (r < 0) {
+                        log_error_errno(
+                                r, "Cannot name the topics of the $package shadow, its answers are not heard: %m");
+                        return;
+                }
+                filters[i] = topics[i];
+        }
+        e->world->subscribe_aside(filters, ELEMENTSOF(filters), e->userdata);
+}
+
+static void on_package_publish(const char *json, void *userdata)
+{
+        publish(userdata, TOPIC_FORM_PACKAGE_UPDATE, NULL, json);
+}
+
+static const PackageReportOps package_ops = {
+        .subscribe = on_package_subscribe,
+        .publish = on_package_publish,
+};
+
+/* To be called wherever the device may have come to rest. */
+static void tell_version(Engine *e, uint64_t now)
+{
+        UpdateStatus status;
+        bool idle;
+
+        if (!e->tells_version)
+                return;
+        update_status(e->update, &status);
+        e->job_committed |= status.state == UPDATE_STATE_COMMITTED;
+        idle = status.device && status.device->state == UPDATE_STATE_IDLE && status.state == UPDATE_STATE_IDLE;
+        package_report_on_version(e->package, idle ? status.device->version : NULL, e->job_committed, now);
+        if (idle)
+                e->job_committed = false;
+}
+
 /* -- life ------------------------------------------------------------------------------------------------------- */
 
 Engine *engine_free(Engine *e)
 {
         if (!e)
                 return NULL;
+        package_report_free(e->package);
         update_free(e->update);
         job_queue_free(e->queue);
         outbox_free(e->outbox);
@@ -124,6 +175,11 @@ int engine_new(const EngineParams *params, const WorldOps *world, void *userdata
                 .answer_timeout_usec = params->answer_timeout_usec,
                 .refresh_usec = params->refresh_usec,
         };
+        PackageReportParams package = {
+                .name = params->package_name ?: "",
+                .dir_fd = params->state_dir_fd,
+                .answer_timeout_usec = params->answer_timeout_usec,
+        };
         UpdateParams update = params->update;
         int r;
 
@@ -133,6 +189,7 @@ int engine_new(const EngineParams *params, const WorldOps *world, void *userdata
                 return -EINVAL;
         strcpy(e->thing_name, params->thing_name);
         e->world = world;
+        e->tells_version = package.name[0];
         e->userdata = userdata;
         for (size_t i = 0; i < N_FILTERS; i++) {
                 r = topic_format(e->thing_name, filter_forms[i], NULL, e->filters[i]);
@@ -146,6 +203,8 @@ int engine_new(const EngineParams *params, const WorldOps *world, void *userdata
                 r = job_queue_new(&queue, &queue_ops, e, &e->queue);
         if (r >= 0)
                 r = update_new(&update, world, userdata, e->outbox, e->queue, &e->update);
+        if (r >= 0)
+                r = package_report_new(&package, &package_ops, e, &e->package);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(e);
@@ -176,6 +235,7 @@ void engine_on_connected(Engine *e, uint64_t now)
         update_on_connected(e->update, now);
         outbox_on_connected(e->outbox, now);
         start_queue(e, now);
+        package_report_on_connected(e->package, now);
 }
 
 void engine_on_disconnected(Engine *e, uint64_t now)
@@ -185,6 +245,7 @@ void engine_on_disconnected(Engine *e, uint64_t now)
         outbox_on_disconnected(e->outbox);
         job_queue_on_disconnected(e->queue);
         update_on_disconnected(e->update, now);
+        package_report_on_disconnected(e->package, now);
 }
 
 void engine_on_goodbye(Engine *e, uint64_t now)
@@ -194,6 +255,7 @@ void engine_on_goodbye(Engine *e, uint64_t now)
         outbox_on_disconnected(e->outbox);
         job_queue_on_disconnected(e->queue);
         update_on_goodbye(e->update, now);
+        package_report_on_disconnected(e->package, now);
 }
 
 void engine_on_subscribed(Engine *e, bool granted, uint64_t now)
@@ -276,6 +338,17 @@ static void on_stream(Engine *e, const Topic *topic, const void *payload, size_t
         update_on_progress(e->update, now);
 }
 
+static void on_package_answer(Engine *e, TopicKind kind, const char *payload, size_t n_payload, const char **reterr,
+                              uint64_t now)
+{
+        PackageAnswer answer;
+        int r = kind == TOPIC_PACKAGE_ACCEPTED ? package_accepted_parse(payload, n_payload, &answer, reterr)
+                                               : package_rejection_parse(payload, n_payload, &answer, reterr);
+
+        if (r >= 0)
+                package_report_on_answer(e->package, &answer, now);
+}
+
 void engine_on_message(Engine *e, const char *name, const void *payload, size_t n_payload, uint64_t now)
 {
         const char *problem = NULL;
@@ -308,6 +381,10 @@ void engine_on_message(Engine *e, const char *name, const void *payload, size_t 
         case TOPIC_STREAM_DESCRIPTION:
                 on_stream(e, &topic, payload, n_payload, &problem, now);
                 break;
+        case TOPIC_PACKAGE_ACCEPTED:
+        case TOPIC_PACKAGE_REJECTED:
+                on_package_answer(e, topic.kind, payload, n_payload, &problem, now);
+                break;
         case TOPIC_START_NEXT_ACCEPTED:
         case TOPIC_START_NEXT_REJECTED:
         case _TOPIC_KIND_MAX:
@@ -316,6 +393,7 @@ void engine_on_message(Engine *e, const char *name, const void *payload, size_t 
         if (problem)
                 log_warning("A message of kind %s is not understood and ignored: %s",
                             topic_kind_to_string(topic.kind), problem);
+        tell_version(e, now);
 }
 
 /* -- HTTPS and the data pipe ------------------------------------------------------------------------------------ */
@@ -370,18 +448,21 @@ void engine_on_device_up(Engine *e, const LinkState *state, uint64_t now)
         e->device_known = true;
         update_on_device_up(e->update, state, now);
         start_queue(e, now);
+        tell_version(e, now);
 }
 
 void engine_on_device_down(Engine *e, const Failure *failure, uint64_t now)
 {
         e->event_usec = now;
         update_on_device_down(e->update, failure, now);
+        tell_version(e, now);
 }
 
 void engine_on_device_state(Engine *e, const LinkState *state, uint64_t now)
 {
         e->event_usec = now;
         update_on_device_state(e->update, state, now);
+        tell_version(e, now);
 }
 
 void engine_on_call_done(Engine *e, InstallCall call, const LinkError *error, const LinkOffsets *offsets,
@@ -389,6 +470,13 @@ void engine_on_call_done(Engine *e, InstallCall call, const LinkError *error, co
 {
         e->event_usec = now;
         update_on_call_done(e->update, call, error, offsets, state, now);
+        tell_version(e, now);
+}
+
+void engine_on_metered(Engine *e, bool is_metered, uint64_t now)
+{
+        e->event_usec = now;
+        update_on_metered(e->update, is_metered, now);
 }
 
 /* -- operator and time ------------------------------------------------------------------------------------------ */
@@ -417,12 +505,15 @@ void engine_on_timer(Engine *e, uint64_t now)
         outbox_on_timer(e->outbox, now);
         job_queue_on_timer(e->queue, now);
         update_on_timer(e->update, now);
+        tell_version(e, now);
+        package_report_on_timer(e->package, now);
 }
 
 uint64_t engine_next_deadline(const Engine *e)
 {
         uint64_t deadline = MIN2(outbox_next_deadline(e->outbox), job_queue_next_deadline(e->queue));
 
+        deadline = MIN2(deadline, package_report_next_deadline(e->package));
         return MIN2(deadline, update_next_deadline(e->update));
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/log-event.h"
 #include "base/log.h"
 #include "base/record.h"
 
@@ -104,7 +105,8 @@ int outbox_record_load(int dir_fd, OutboxEntry *entries, size_t n_max, size_t *r
 
         r = record_load(dir_fd, record_name, &record);
         if (r == -EBADMSG)
-                log_error("The record of final statuses the cloud has not accepted yet is damaged: put aside as "
+                log_event(LOG_EVENT_RECORD_DAMAGED, &(LogFields){.file = record_name},
+                          "The record of final statuses the cloud has not accepted yet is damaged: put aside as "
                           "'%s.damaged'. A job that ended just before may time out in the cloud.",
                           record_name);
         if (r < 0 && r != -ENOENT && r != -EBADMSG)

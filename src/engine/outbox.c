@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/backoff.h"
+#include "base/log-event.h"
 #include "base/log.h"
 #include "base/time-util.h"
 #include "outbox-record.h"
@@ -306,7 +307,8 @@ static void give_up(Outbox *o, const JobRejection *rejection, uint64_t now_usec)
                 o->only_progress_waits = true;
                 return;
         }
-        log_error("The cloud refused status %s of job %s, giving it up: %s: %s",
+        log_event(LOG_EVENT_STATUS_REFUSED, &(LogFields){.job_id = o->asked.job_id},
+                  "The cloud refused status %s of job %s, giving it up: %s: %s",
                   job_status_to_string(o->asked_status), o->asked.job_id, rejection->code_text, rejection->message);
         settle(o);
 }

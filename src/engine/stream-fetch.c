@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/time-util.h"
+#include "pace.h"
 #include "round-trip.h"
 
 enum {
@@ -67,6 +68,7 @@ struct StreamFetch {
 
         double messages; /* token bucket for aws_limits */
         uint64_t messages_usec;
+        Pace pace;                /* of what is asked for */
         uint64_t not_before_usec; /* after a rejection that asks for patience */
         unsigned n_rejections;
         uint64_t last_block_usec; /* when the last new block came */
@@ -80,6 +82,14 @@ struct StreamFetch {
 static unsigned full_request(const StreamFetch *f)
 {
         return MIN2((unsigned)STREAM_ANSWER_MAX_BYTES / f->params.block_bytes, (unsigned)BLOCKS_PER_REQUEST_MAX);
+}
+
+/* The same, or what the pace lets through at a time. */
+static unsigned paced_request(const StreamFetch *f)
+{
+        uint64_t n = MAX2(pace_portion_bytes(&f->pace) / f->params.block_bytes, UINT64_C(1));
+
+        return (unsigned)MIN2((uint64_t)full_request(f), n);
 }
 
 int stream_fetch_new(const StreamFetchParams *params, const StreamFetchOps *ops, void *userdata, StreamFetch **ret)
@@ -108,6 +118,7 @@ int stream_fetch_new(const StreamFetchParams *params, const StreamFetchOps *ops,
                 return -ENOMEM;
         for (uint32_t i = f->n_slots; i > 0; i--)
                 f->free_buffers[f->n_free++] = i - 1;
+        f->pace = pace_make(params->max_bytes_per_sec, 0);
         f->window = 2 * full_request(f);
         f->threshold = UINT32_MAX;
         f->messages = MESSAGES_BURST;
@@ -216,7 +227,7 @@ static void refill_messages(StreamFetch *f, uint64_t now_usec)
 /* How many blocks the next request may ask for; 0: none now. */
 static unsigned request_size(const StreamFetch *f)
 {
-        unsigned n = full_request(f);
+        unsigned n = paced_request(f);
         unsigned n_wanted = f->n_missing + (window_end(f) - f->next_new);
 
         /* While nobody takes bytes, what has come is no reason to ask for more. */
@@ -281,6 +292,7 @@ static void send_request(StreamFetch *f, Request *request, unsigned n, uint64_t 
         request->n_left = n_asked;
         f->n_in_flight += n_asked;
         f->messages -= n_asked;
+        pace_spend(&f->pace, (uint64_t)n_asked * f->params.block_bytes);
         f->stats.n_requests++;
         format_token(request->serial, token);
         f->ops->request(&(StreamRequest){.client_token = token,
@@ -297,7 +309,7 @@ static void send_request(StreamFetch *f, Request *request, unsigned n, uint64_t 
 static void send_requests(StreamFetch *f, uint64_t now_usec)
 {
         refill_messages(f, now_usec);
-        while (!f->silent && now_usec >= f->not_before_usec) {
+        while (!f->silent && now_usec >= f->not_before_usec && pace_lets(&f->pace, now_usec)) {
                 Request *request = free_request(f);
                 unsigned n = request_size(f);
 
@@ -568,11 +580,13 @@ static uint64_t send_deadline(const StreamFetch *f)
 
         if (f->not_before_usec > f->messages_usec)
                 return f->not_before_usec;
-        if (!f->params.aws_limits || f->n_in_flight >= f->window || f->messages >= full_request(f))
+        if (f->n_in_flight >= f->window || f->n_missing + (window_end(f) - f->next_new) == 0)
                 return USEC_INFINITY;
-        if (f->n_missing + (window_end(f) - f->next_new) == 0)
+        if (pace_next_usec(&f->pace) > f->messages_usec)
+                return pace_next_usec(&f->pace);
+        if (!f->params.aws_limits || f->messages >= paced_request(f))
                 return USEC_INFINITY;
-        n_short = (uint64_t)(full_request(f) - f->messages) + 1;
+        n_short = (uint64_t)(paced_request(f) - f->messages) + 1;
         return f->messages_usec + n_short * USEC_PER_SEC / MESSAGES_PER_SEC;
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log-event.h"
 #include "base/log.h"
 #include "base/time-util.h"
 #include "update-private.h"
@@ -40,12 +41,14 @@ void update_on_goodbye(Update *u, uint64_t now_usec)
 /* A job that is not begun at all: the cloud hears why at once. */
 static JobVerdict refuse(Update *u, const JobKey *key, const Failure *failure, uint64_t now_usec)
 {
+        LogFields fields = {.job_id = key->job_id, .state = update_state_to_string(UPDATE_STATE_IDLE)};
         UpdateStatus status;
         JobReport message;
         int r;
 
-        log_notice("Job %s refused: %s (%s)", key->job_id, failure->detail,
-                   failure_reason_to_string(failure->reason));
+        fields.error = failure_reason_to_string(failure->reason);
+        log_event(LOG_EVENT_UPDATE_FAILED, &fields, "Job %s refused: %s (%s)", key->job_id, failure->detail,
+                  fields.error);
         update_status(u, &status);
         status.state = UPDATE_STATE_IDLE;
         status.failure = failure;
@@ -161,11 +164,17 @@ static JobVerdict on_held_job(Update *u, const JobExecution *execution, JobDocum
 static JobVerdict on_new_job(Update *u, const JobKey *key, const JobExecution *execution, JobDocument *document,
                              uint64_t now_usec)
 {
+        char attempt[24];
+        const LogFields fields = {
+                .job_id = key->job_id, .attempt = attempt, .state = update_state_to_string(UPDATE_STATE_ACCEPTED)};
+
         u->key = *key;
         u->document = document;
         u->confirmed = true;
         job_queue_hold(u->queue, key);
-        log_info("Job %s (attempt %" PRId64 "): %zu file(s)", key->job_id, key->execution_number, document->n_files);
+        snprintf(attempt, sizeof(attempt), "%" PRId64, key->execution_number);
+        log_event(LOG_EVENT_UPDATE_ACCEPTED, &fields, "Job %s (attempt %s): %zu file(s)", key->job_id, attempt,
+                  document->n_files);
         update_enter(u, UPDATE_STATE_ACCEPTED, now_usec);
         return JOB_VERDICT_HOLD;
 }

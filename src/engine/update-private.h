@@ -3,6 +3,7 @@
  *
  *   update.c            life, the one door into every state, what is shown and reported, the operator, time
  *   update-reconcile.c  the one next thing, by the device's state and the job's
+ *   update-policy.c     what the operator lets happen, and when
  *   update-job.c        what the cloud says of the job
  *   update-device.c     what otad-installer says of the device
  */
@@ -23,6 +24,7 @@ struct Update {
         bool connected;
         bool suspended; /* by the operator */
         bool aside;     /* a local session is at hand, which is the installer's and otactl's alone */
+        bool metered;   /* the connection */
 
         /* the job */
         JobKey key;
@@ -53,13 +55,16 @@ struct Update {
 
         /* waiting */
         char waiting[FAILURE_DETAIL_MAX];
-        uint64_t retry_usec; /* nothing is done before; USEC_INFINITY: no wait */
+        uint64_t opens_usec;  /* when that is expected to end, where it is a closed window */
+        uint64_t retry_usec;  /* nothing is done before; USEC_INFINITY: no wait */
+        uint64_t policy_usec; /* when to look again whether the operator lets go on what is going on, or waits */
         InstallCall not_now_call;
         uint64_t not_now_since_usec;
         unsigned n_out_of_turn;
 
         uint64_t reported_usec;
         unsigned reported_percent;
+        char reported_waiting[FAILURE_DETAIL_MAX];
 };
 
 /* The only writer of `state`; reports it. */
@@ -75,6 +80,10 @@ void update_end_download(Update *u);
 /* Lets go of the job; forgetting it also has the queue look for the next one. */
 void update_drop_job(Update *u, uint64_t now_usec);
 void update_forget(Update *u, uint64_t now_usec);
+
+/* False: not now, and what is waited for is told. */
+bool update_may_download(Update *u, uint64_t now_usec);
+bool update_may_activate(Update *u, uint64_t now_usec);
 
 /* Does the one next thing, if nothing is under way and no wait is set. */
 void update_reconcile(Update *u, uint64_t now_usec);

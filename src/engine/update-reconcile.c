@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log-event.h"
 #include "base/log.h"
 #include "base/time-util.h"
 #include "update-private.h"
@@ -144,6 +145,22 @@ static void go_on_downloading(Update *u, uint64_t now_usec)
 
 /* -- the end ------------------------------------------------------------------------------------------------ */
 
+/* How it ended well was told when it was committed. */
+static void log_end(const Update *u, JobStatus job_status)
+{
+        const LogFields fields = {
+                .job_id = u->key.job_id,
+                .state = update_state_to_string(u->state),
+                .error = failure_reason_to_string(u->failure.reason),
+        };
+
+        if (job_status == JOB_STATUS_SUCCEEDED)
+                log_notice("Job %s: %s", u->key.job_id, job_status_to_string(job_status));
+        else
+                log_event(LOG_EVENT_UPDATE_FAILED, &fields, "Job %s: %s: %s", u->key.job_id,
+                          job_status_to_string(job_status), u->failure.detail);
+}
+
 static void conclude(Update *u, JobStatus job_status, uint64_t now_usec)
 {
         UpdateStatus status;
@@ -165,8 +182,7 @@ static void conclude(Update *u, JobStatus job_status, uint64_t now_usec)
                 }
         }
         if (!u->concluded)
-                log_notice("Job %s: %s%s%s", u->key.job_id, job_status_to_string(job_status),
-                           failure_is_set(&u->failure) ? ": " : "", u->failure.detail);
+                log_end(u, job_status);
         u->concluded = true;
         if (u->device.session[0])
                 update_call(u, INSTALL_CALL_RELEASE);
@@ -215,11 +231,22 @@ static bool cannot_begin(const Update *u)
         return u->confirmed && !u->document;
 }
 
+/* Whether going on from here leads to the network: what is complete is verified at any time. */
+static bool lacks_bytes(const Update *u)
+{
+        if (u->downloaded || u->device.state != UPDATE_STATE_DOWNLOADING)
+                return false;
+        for (size_t i = 0; i < u->device.n_files; i++)
+                if (u->device.files[i].written_bytes < u->device.files[i].size_bytes)
+                        return true;
+        return false;
+}
+
 static void reconcile_download(Update *u, uint64_t now_usec)
 {
         if (failure_is_set(&u->failure)) {
                 call_roll_back(u);
-        } else if (!is_ready(u)) {
+        } else if (!is_ready(u) || (lacks_bytes(u) && !update_may_download(u, now_usec))) {
                 if (u->download)
                         download_suspend(u->download);
                 if (u->state != UPDATE_STATE_ACCEPTED)
@@ -249,7 +276,7 @@ static void reconcile_reboot(Update *u, uint64_t now_usec)
                 update_call(u, INSTALL_CALL_REBOOT);
         } else if (u->goodbye == GOODBYE_ASKED) {
                 return;
-        } else if (is_ready(u)) {
+        } else if (is_ready(u) && update_may_activate(u, now_usec)) {
                 if (u->goodbye_deadline_usec == 0)
                         u->goodbye_deadline_usec = usec_add(now_usec, GOODBYE_PATIENCE_USEC);
                 if (!outbox_is_idle(u->outbox) && now_usec < u->goodbye_deadline_usec) {
@@ -286,7 +313,7 @@ static void reconcile_idle(Update *u, uint64_t now_usec)
                 update_enter(u, UPDATE_STATE_ACCEPTED, now_usec);
         u->begun = u->downloaded = u->self_tested = false;
         update_end_download(u);
-        if (!is_ready(u))
+        if (!is_ready(u) || !update_may_download(u, now_usec))
                 return;
         if (u->claimed)
                 call_begin(u);
@@ -307,7 +334,7 @@ void update_reconcile(Update *u, uint64_t now_usec)
                 return;
         if (u->retry_usec != USEC_INFINITY && now_usec < u->retry_usec)
                 return;
-        u->retry_usec = USEC_INFINITY;
+        u->retry_usec = u->policy_usec = USEC_INFINITY;
         if (u->aside) {
                 reconcile_local(u);
                 return;
@@ -333,7 +360,7 @@ void update_reconcile(Update *u, uint64_t now_usec)
                 update_enter(u, UPDATE_STATE_INSTALLED, now_usec);
                 if (failure_is_set(&u->failure))
                         call_roll_back(u);
-                else if (is_ready(u))
+                else if (is_ready(u) && update_may_activate(u, now_usec))
                         update_call(u, INSTALL_CALL_ACTIVATE);
                 return;
         case UPDATE_STATE_ACTIVATING:

@@ -45,7 +45,9 @@ int update_new(const UpdateParams *params, const WorldOps *world, void *world_us
                 .world_userdata = world_userdata,
                 .outbox = outbox,
                 .queue = queue,
+                .opens_usec = USEC_INFINITY,
                 .retry_usec = USEC_INFINITY,
+                .policy_usec = USEC_INFINITY,
         };
         *ret = u;
         return 0;
@@ -66,6 +68,7 @@ void update_set_waiting(Update *u, const char *why)
         if (strcmp(u->waiting, why) == 0)
                 return;
         snprintf(u->waiting, sizeof(u->waiting), "%s", why);
+        u->opens_usec = USEC_INFINITY;
         if (why[0] && job_key_is_set(&u->key))
                 log_info("Job %s waits: %s", u->key.job_id, why);
         u->world->changed(u->world_userdata);
@@ -83,6 +86,7 @@ void update_report(Update *u, uint64_t now_usec)
         if (update_report_progress(&status, u->params.download.block_bytes, &message) < 0)
                 return; /* no memory: the next one tells the same and more */
         u->reported_percent = update_percent(&status);
+        strcpy(u->reported_waiting, u->waiting);
         outbox_progress(u->outbox, &u->key, &message, now_usec);
 }
 
@@ -181,7 +185,8 @@ void update_drop_job(Update *u, uint64_t now_usec)
         u->goodbye = GOODBYE_NOT_SAID;
         u->goodbye_deadline_usec = 0;
         u->failure = (Failure){0};
-        u->waiting[0] = 0;
+        u->waiting[0] = u->reported_waiting[0] = 0;
+        u->opens_usec = u->policy_usec = USEC_INFINITY;
         u->n_out_of_turn = u->n_pipes_lost = 0;
         u->resumed_bytes = 0;
         u->not_now_call = INSTALL_CALL_NONE;
@@ -254,10 +259,16 @@ int update_cancel(Update *u, const char *why, uint64_t now_usec)
 
 /* -- time --------------------------------------------------------------------------------------------------- */
 
+/* Also while nothing gets on: a step timer that ran out would end the job. */
 static bool reports_progress(const Update *u)
 {
-        return u->connected && !u->concluded && !u->gone && u->state != UPDATE_STATE_IDLE &&
-               u->state != UPDATE_STATE_SUSPENDED && job_key_is_set(&u->key);
+        return u->connected && !u->concluded && !u->gone && u->state != UPDATE_STATE_IDLE && job_key_is_set(&u->key);
+}
+
+/* The cloud does not know yet what is waited for. */
+static bool has_untold_wait(const Update *u)
+{
+        return u->confirmed && u->waiting[0] && strcmp(u->waiting, u->reported_waiting) != 0;
 }
 
 static uint64_t heartbeat_usec(const Update *u)
@@ -277,27 +288,36 @@ void update_on_progress(Update *u, uint64_t now_usec)
         if (!reports_progress(u) || since < u->params.progress_usec)
                 return;
         update_status(u, &status);
-        if (since >= heartbeat_usec(u) || update_percent(&status) >= u->reported_percent + u->params.progress_percent)
+        if (since >= heartbeat_usec(u) || has_untold_wait(u) ||
+            update_percent(&status) >= u->reported_percent + u->params.progress_percent)
                 update_report(u, now_usec);
+}
+
+static uint64_t reconcile_deadline(const Update *u)
+{
+        if (u->call != INSTALL_CALL_NONE || !u->device_known)
+                return USEC_INFINITY;
+        return u->retry_usec != USEC_INFINITY ? u->retry_usec : u->policy_usec;
 }
 
 void update_on_timer(Update *u, uint64_t now_usec)
 {
         if (u->download)
                 download_on_timer(u->download, now_usec);
-        if (u->retry_usec != USEC_INFINITY && now_usec >= u->retry_usec)
+        if (now_usec >= reconcile_deadline(u))
                 update_reconcile(u, now_usec);
         update_on_progress(u, now_usec);
 }
 
 uint64_t update_next_deadline(const Update *u)
 {
-        uint64_t deadline = u->call == INSTALL_CALL_NONE && u->device_known ? u->retry_usec : USEC_INFINITY;
+        uint64_t deadline = reconcile_deadline(u);
 
         if (u->download)
                 deadline = MIN2(deadline, download_next_deadline(u->download));
         if (reports_progress(u))
-                deadline = MIN2(deadline, usec_add(u->reported_usec, heartbeat_usec(u)));
+                deadline = MIN2(deadline, usec_add(u->reported_usec,
+                                                   has_untold_wait(u) ? u->params.progress_usec : heartbeat_usec(u)));
         return deadline;
 }
 
@@ -312,7 +332,7 @@ void update_status(const Update *u, UpdateStatus *ret)
                 .document = u->document,
                 .failure = &u->failure,
                 .waiting = u->waiting,
-                .retry_usec = u->retry_usec,
+                .retry_usec = u->retry_usec != USEC_INFINITY ? u->retry_usec : u->opens_usec,
                 .suspended_by_operator = u->suspended,
         };
 }

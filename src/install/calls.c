@@ -121,6 +121,8 @@ static void begin_new(InstallSession *s, const InstallRequest *request, InstallD
         int r;
 
         r = prepare_record(s, request, &failure);
+        if (r >= 0)
+                r = policy_check_space(s->params, &failure);
         for (size_t i = 0; r >= 0 && i < request->n_files; i++)
                 r = policy_check_file(s->params, &request->files[i], &failure);
         if (r < 0) {

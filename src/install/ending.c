@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/log-event.h"
 #include "base/log.h"
 #include "base/time-util.h"
 #include "session-private.h"
@@ -26,7 +27,11 @@ void session_fail(InstallSession *s, const Failure *failure)
         intake_close(s);
         if (s->has_session && !failure_is_set(&s->record.failure))
                 s->record.failure = why;
-        log_warning("%s: %s: %s", s->record.request.session, failure_reason_to_string(why.reason), why.detail);
+        if (session_state(s) == UPDATE_STATE_TESTING)
+                session_log_event(s, LOG_EVENT_SELFTEST_FAILED, "the new software has not stood the test");
+        else
+                log_warning("%s: %s: %s", s->record.request.session, failure_reason_to_string(why.reason),
+                            why.detail);
         switch (session_state(s)) {
         case UPDATE_STATE_IDLE:
                 runs_close(s);
@@ -68,7 +73,7 @@ void session_give_up_rollback(InstallSession *s, const Failure *failure)
         (void)fail(&why, FAILURE_ROLLBACK_FAILED, EIO, "%s; it was to be undone because of %s: %s", failure->detail,
                    failure_reason_to_string(s->record.failure.reason), s->record.failure.detail);
         s->record.failure = why;
-        log_error("%s: the rollback failed, and only a person can help: %s", s->record.request.session, why.detail);
+        session_log_event(s, LOG_EVENT_ROLLBACK_FAILED, "the rollback failed, and only a person can help");
         session_enter_anyway(s, UPDATE_STATE_ROLLED_BACK);
 }
 

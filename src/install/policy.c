@@ -1,7 +1,10 @@
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
+#include "base/log-event.h"
 #include "base/log.h"
 #include "base/time-util.h"
 #include "base/version.h"
@@ -42,9 +45,10 @@ int policy_check_file(const InstallParams *params, const InstallFile *file, Fail
                         return fail(reterr, FAILURE_SIGNATURE_MISSING, EKEYREJECTED,
                                     "target %s: the image has no signature, and signing.required is true",
                                     file->target);
-                log_warning(
-                        "Target %s: the image has NO SIGNATURE, and signing.required is false: whoever can create "
-                        "a job decides what runs here",
+                log_event(
+                        LOG_EVENT_UNSIGNED_ALLOWED, &(LogFields){.target = file->target},
+                        "Target %s: the image has NO SIGNATURE, and signing.required is false: whoever can create a "
+                        "job decides what runs here",
                         file->target);
                 return 0;
         }
@@ -56,6 +60,26 @@ int policy_check_file(const InstallParams *params, const InstallFile *file, Fail
         if (r < 0)
                 return r;
         return signature_check_form(file->algorithm, file->signature, file->n_signature, signer, reterr);
+}
+
+int policy_check_space(const InstallParams *params, Failure *reterr)
+{
+        uint64_t available, keep;
+        struct statvfs fs;
+
+        if (params->keep_free.bytes == 0 && params->keep_free.percent == 0)
+                return 0;
+        if (fstatvfs(params->state_dir_fd, &fs) < 0)
+                return fail(reterr, FAILURE_RESOURCES, errno, "free space of the installer's state folder: %s",
+                            strerror(errno));
+        available = (uint64_t)fs.f_bavail * fs.f_frsize;
+        keep = free_space_rule_bytes(&params->keep_free, &fs);
+        if (keep > available)
+                return fail(reterr, FAILURE_NO_SPACE, ENOSPC,
+                            "the file system of the installer's state folder has %" PRIu64 " bytes free, and %" PRIu64
+                            " have to stay free",
+                            available, keep);
+        return 0;
 }
 
 int policy_verify_file(const InstallParams *params, const InstallFile *file, const DigestValue *digest,

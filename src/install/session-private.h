@@ -19,6 +19,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
+#include "base/log-event.h"
 #include "install/policy.h"
 #include "install/session.h"
 #include "target/boot.h"
@@ -186,6 +187,8 @@ void session_read_version(InstallSession *s);
 void session_wait_and_retry(InstallSession *s, const Failure *failure);
 void session_tick(InstallSession *s);
 void session_tell_state(InstallSession *s);
+/* An event of this session, with what its record knows. */
+void session_log_event(const InstallSession *s, LogEvent event, const char *what);
 /* Called by plan.c when a plan has ended. */
 void session_on_plan_end(InstallSession *s, Verb verb, InstallOutcome outcome, const Failure *failure);
 void session_give_up_rollback(InstallSession *s, const Failure *failure);
@@ -283,6 +286,7 @@ void local_go_on(InstallSession *s);
 void local_judge_start(InstallSession *s);
 
 /* policy.c, beside install/policy.h */
+_must_use_ int policy_check_space(const InstallParams *params, Failure *reterr);
 /* `previous` may be "": then any version that can be read will do. */
 _must_use_ int policy_check_version(const InstallParams *params, const InstallTarget *target, const char *previous,
                                     Failure *reterr);

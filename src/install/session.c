@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log-event.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "base/time-util.h"
@@ -239,12 +240,46 @@ static void write_history(InstallSession *s)
                 (void)log_error_errno(r, "%s: cannot be written to the history: %m", e.session);
 }
 
+void session_log_event(const InstallSession *s, LogEvent event, const char *what)
+{
+        const InstallRecord *record = &s->record;
+        const char *detail = record->failure.detail, *error = failure_reason_to_string(record->failure.reason);
+        bool failed = failure_is_set(&record->failure);
+        const LogFields fields = {
+                .job_id = record->request.job_id,
+                .state = update_state_to_string(record->state),
+                .error = failed ? error : NULL,
+                .target = record->request.n_files > 0 ? record->request.files[0].target : NULL,
+                .version = s->version,
+        };
+
+        log_event(event, &fields, "%s: %s%s%s", record->request.session, what, failed ? ": " : "", detail);
+}
+
+static void log_state(const InstallSession *s, UpdateState from)
+{
+        static const LogEvent events[_UPDATE_STATE_MAX] = {
+                [UPDATE_STATE_INSTALLED] = LOG_EVENT_UPDATE_INSTALLED,
+                [UPDATE_STATE_TESTING] = LOG_EVENT_UPDATE_ACTIVATED,
+                [UPDATE_STATE_COMMITTED] = LOG_EVENT_UPDATE_COMMITTED,
+                [UPDATE_STATE_ROLLED_BACK] = LOG_EVENT_UPDATE_ROLLED_BACK,
+        };
+        const Failure *failure = &s->record.failure;
+        char text[64];
+
+        snprintf(text, sizeof(text), "%s -> %s", update_state_to_string(from),
+                 update_state_to_string(s->record.state));
+        if (events[s->record.state] != LOG_EVENT_NONE)
+                session_log_event(s, events[s->record.state], text);
+        else
+                log_info("%s: %s%s%s", s->record.request.session, text, failure_is_set(failure) ? ": " : "",
+                         failure->detail);
+}
+
 /* What every entry does, saved or not. */
 static void session_entered(InstallSession *s, UpdateState from)
 {
-        log_info("%s: %s -> %s%s%s", s->record.request.session, update_state_to_string(from),
-                 update_state_to_string(s->record.state), failure_is_set(&s->record.failure) ? ": " : "",
-                 s->record.failure.detail);
+        log_state(s, from);
         s->retry_usec = USEC_INFINITY;
         if (s->record.state == UPDATE_STATE_COMMITTED || s->record.state == UPDATE_STATE_ROLLED_BACK)
                 write_history(s);
@@ -309,6 +344,7 @@ void session_forget(InstallSession *s)
         runs_close(s);
         s->has_session = false;
         s->n_runs = 0;
+        session_read_version(s); /* the device's, no more that of a target of its own version */
         memset(&s->record, 0, sizeof(s->record));
         s->switched_back = s->owned = false;
         s->n_tries = 0;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file-util.h"
+#include "base/log-event.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "base/time-util.h"
@@ -62,7 +63,7 @@ int startup_load(InstallSession *s)
                         &s->damage, FAILURE_RECORD_DAMAGED, EBADMSG,
                         "the record of an update was damaged and is put aside; what it was about was undone as far "
                         "as that is safe");
-                log_error("%s", s->damage.detail);
+                log_event(LOG_EVENT_RECORD_DAMAGED, &(LogFields){.file = "session"}, "%s", s->damage.detail);
                 memset(&s->record, 0, sizeof(s->record));
                 bind_all_targets(s);
         } else if (r == -ENOENT) {

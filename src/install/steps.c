@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log-event.h"
 #include "base/log.h"
 #include "base/time-util.h"
 #include "session-private.h"
@@ -262,8 +263,13 @@ int step_version(InstallSession *s, const Step *step, Failure *reterr)
 
 int step_tested(InstallSession *s, const Step *step, Failure *reterr)
 {
+        int r;
+
         s->record.tested = true;
-        return session_save(s, reterr);
+        r = session_save(s, reterr);
+        if (r >= 0)
+                session_log_event(s, LOG_EVENT_SELFTEST_PASSED, "the self-test has passed");
+        return r;
 }
 
 /* ---- rolling back ---- */

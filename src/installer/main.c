@@ -11,9 +11,11 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
+#include "base/log-event.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "installer.h"
+#include "priority.h"
 
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 3 };
 
@@ -157,10 +159,12 @@ int main(int argc, char **argv)
         (void)umask(0022);
         r = config_load(options.config, &config, &message);
         if (r < 0) {
-                log_error("%s", message ?: strerror(-r));
+                log_event(LOG_EVENT_CONFIG_REFUSED, &(LogFields){.file = options.config}, "%s",
+                          message ?: strerror(-r));
                 return EXIT_USAGE;
         }
         if (options.check_config)
                 return installer_check_targets(config) < 0 ? EXIT_USAGE : EXIT_FINE;
+        priority_apply(config);
         return run(config) < 0 ? EXIT_FAILED : EXIT_FINE;
 }

@@ -4,6 +4,11 @@
 
 #include "base/log.h"
 
+static FreeSpaceRule keep_free(const Config *config)
+{
+        return (FreeSpaceRule){.bytes = config->policy.min_free_bytes, .percent = config->policy.min_free_percent};
+}
+
 static int target_from_config(const Config *config, const ConfigTarget *from, Target **ret)
 {
         TargetParams params = {.name = from->name};
@@ -26,6 +31,7 @@ static int target_from_config(const Config *config, const ConfigTarget *from, Ta
                 params.mode = from->mode;
                 params.owner = from->owner;
                 params.group = from->group;
+                params.keep_free = keep_free(config);
                 break;
         }
         r = target_new(&params, ret);
@@ -66,6 +72,7 @@ int settings_init(Settings *settings, const Config *config)
                 .selftest_timeout_usec = config->selftest.timeout_usec,
                 .selftest_max_boots = config->selftest.max_boots,
                 .reboot_timeout_usec = config->reboot.timeout_usec,
+                .keep_free = keep_free(config),
                 .checkpoint_bytes = config->download.checkpoint_bytes,
                 .checkpoint_usec = config->download.checkpoint_usec,
         };

@@ -6,6 +6,7 @@
 
 #include "base/backoff.h"
 #include "base/file-util.h"
+#include "base/log-event.h"
 #include "base/log.h"
 #include "base/time-util.h"
 #include "link/link-client.h"
@@ -112,8 +113,9 @@ static void client_drop(LinkClient *c, const char *why)
         (void)fail(&error.failure, FAILURE_INSTALLER, ECONNRESET, "the connection to the installer was lost: %s",
                    why);
         if (was_up || !c->said_unreachable)
-                log_warning("The installer at %s cannot be reached (%s), trying again in %s", c->path, why,
-                            duration_format(text, wait));
+                log_event(LOG_EVENT_INSTALLER_AWAY, &(LogFields){0},
+                          "The installer at %s cannot be reached (%s), trying again in %s", c->path, why,
+                          duration_format(text, wait));
         c->said_unreachable = true;
 
         c->up = c->broken = false;

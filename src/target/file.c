@@ -154,7 +154,7 @@ static int open_new_file(const Target *target, int dir_fd, int *ret, struct stat
 /* Finds out before the download what would else end it. */
 static int reserve_space(const Target *target, int fd, uint64_t size, Failure *reterr)
 {
-        uint64_t there, needed, available;
+        uint64_t there, needed, available, keep;
         struct statvfs fs;
         struct stat st;
 
@@ -164,10 +164,13 @@ static int reserve_space(const Target *target, int fd, uint64_t size, Failure *r
         there = (uint64_t)st.st_blocks * 512;
         needed = size > there ? size - there : 0;
         available = (uint64_t)fs.f_bavail * fs.f_frsize;
-        if (needed > available)
+        /* What is there already takes nothing more. */
+        keep = needed > 0 ? free_space_rule_bytes(&target->keep_free, &fs) : 0;
+        if (needed > available || keep > available - needed)
                 return fail(reterr, FAILURE_NO_SPACE, ENOSPC,
-                            "target %s needs %" PRIu64 " bytes more in %s, where %" PRIu64 " are free", target->name,
-                            needed, target->directory, available);
+                            "target %s needs %" PRIu64 " bytes more in %s, where %" PRIu64 " are free and %" PRIu64
+                            " have to stay free",
+                            target->name, needed, target->directory, available, keep);
         if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size) == 0 || errno == EOPNOTSUPP || errno == ENOSYS)
                 return 0;
         return fail(reterr,

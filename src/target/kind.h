@@ -39,6 +39,7 @@ struct Target {
         char *new_name, *old_name, *none_name;
         mode_t mode;
         char *owner, *group; /* NULL: ours */
+        FreeSpaceRule keep_free;
 };
 
 extern const TargetKind target_kind_slot;

@@ -94,6 +94,7 @@ static int fill_file(Target *target, const TargetParams *params)
                 return -ENOMEM;
         }
         target->mode = params->mode;
+        target->keep_free = params->keep_free;
         r = copy_text(params->owner, &target->owner);
         if (r < 0)
                 return r;

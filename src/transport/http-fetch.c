@@ -63,7 +63,8 @@ static void on_resolved(Resolver *resolver _unused_, int error, const char *prob
         HttpFetch *fetch = userdata;
 
         if (error < 0) {
-                http_fetch_fail(fetch, FAILURE_DOWNLOAD_FAILED, "https://%s: name look-up: %s", fetch->host, problem);
+                http_fetch_fail(fetch, FAILURE_DOWNLOAD_FAILED, "https://%s: name look-up%s%s: %s", fetch->host,
+                                fetch->proxy.kind == PROXY_NONE ? "" : " of the proxy ", fetch->proxy.host, problem);
                 fetch_finish(fetch);
                 return;
         }
@@ -83,7 +84,7 @@ static void on_resolved(Resolver *resolver _unused_, int error, const char *prob
 static int fetch_ask(HttpFetch *fetch)
 {
         const ResolverParams params = {
-                .name = fetch->host,
+                .name = fetch->proxy.kind == PROXY_NONE ? fetch->host : fetch->proxy.host,
                 .timeout_usec = fetch->params.connect_timeout_usec,
                 .servers = fetch->params.dns_servers,
         };
@@ -137,6 +138,22 @@ static bool code_is_trust(CURLcode code)
                code == CURLE_SSL_ISSUER_ERROR || code == CURLE_SSL_CRL_BADFILE || code == CURLE_SSL_INVALIDCERTSTATUS;
 }
 
+/* A proxy that did not let us through is not the server, whatever status it gave. */
+static void fetch_blame_proxy(HttpFetch *fetch, const char *error)
+{
+        long status = 0;
+
+        (void)curl_easy_getinfo(fetch->easy, CURLINFO_HTTP_CONNECTCODE, &status);
+        if (status >= 300)
+                http_fetch_fail(fetch, FAILURE_DOWNLOAD_FAILED,
+                                "https://%s: the proxy %s port %u refused the connection: HTTP status %ld, %s",
+                                fetch->host, fetch->proxy.host, fetch->proxy.port, status,
+                                proxy_status_to_words((int)status));
+        else
+                http_fetch_fail(fetch, FAILURE_DOWNLOAD_FAILED, "https://%s through the proxy %s port %u: %s",
+                                fetch->host, fetch->proxy.host, fetch->proxy.port, error);
+}
+
 static void fetch_judge(HttpFetch *fetch, CURLcode code)
 {
         const char *error = fetch->curl_error[0] ? fetch->curl_error : curl_easy_strerror(code);
@@ -151,6 +168,8 @@ static void fetch_judge(HttpFetch *fetch, CURLcode code)
                 http_fetch_fail(fetch, FAILURE_TLS, "https://%s: %s", fetch->host, error);
         } else if (code == CURLE_OUT_OF_MEMORY) {
                 http_fetch_fail(fetch, FAILURE_RESOURCES, "https://%s: out of memory", fetch->host);
+        } else if (fetch->proxy.kind != PROXY_NONE && !fetch->connected) {
+                fetch_blame_proxy(fetch, error);
         } else if (fetch->head_good && fetch->n_taken < http_fetch_wanted_bytes(fetch)) {
                 http_fetch_fail(fetch, FAILURE_DOWNLOAD_FAILED,
                                 "https://%s: ended after %" PRIu64 " of %" PRIu64 " bytes%s%s", fetch->host,
@@ -256,6 +275,8 @@ static HttpFetch *fetch_destroy(HttpFetch *fetch)
         free((char *)(uintptr_t)fetch->params.ca_file);
         free((char *)(uintptr_t)fetch->params.user_agent);
         free((char *)(uintptr_t)fetch->params.dns_servers);
+        free((char *)(uintptr_t)fetch->params.proxy.url);
+        free((char *)(uintptr_t)fetch->params.proxy.credentials_file);
         free(fetch);
         return NULL;
 }
@@ -306,6 +327,10 @@ static int fetch_set_params(HttpFetch *fetch, const HttpFetchParams *params)
                 r = -ENOMEM;
         if (own_string(&fetch->params.dns_servers) < 0)
                 r = -ENOMEM;
+        if (own_string(&fetch->params.proxy.url) < 0)
+                r = -ENOMEM;
+        if (own_string(&fetch->params.proxy.credentials_file) < 0)
+                r = -ENOMEM;
         return r < 0 ? r : http_fetch_set_url(fetch, params->url);
 }
 
@@ -346,6 +371,9 @@ int http_fetch_start(HttpClient *client, const HttpFetchParams *params, const Ht
         fetch->client = client;
         fetch->callbacks = *callbacks;
         fetch->userdata = userdata;
+        r = proxy_find(&params->proxy, &fetch->proxy);
+        if (r < 0)
+                return r;
         r = fetch_set_params(fetch, params);
         if (r < 0)
                 return r;

@@ -30,7 +30,7 @@ HttpFetch *http_fetch_bury(HttpFetch *doomed);
 struct HttpFetch {
         HttpClient *client;
         HttpFetch *doomed_next;
-        HttpFetchParams params; /* if_match, ca_file, user_agent, dns_servers: ours; url: not kept, see below */
+        HttpFetchParams params; /* the strings are ours; url: not kept, see below */
         HttpFetchCallbacks callbacks;
         void *userdata;
 
@@ -38,6 +38,7 @@ struct HttpFetch {
         char *host, *port;
         unsigned n_redirects;
 
+        ProxyUrl proxy; /* where it is; its credentials are not kept */
         Resolver *resolver;
         CURL *easy;
         bool in_multi;
@@ -72,5 +73,8 @@ static inline uint64_t http_fetch_wanted_bytes(const HttpFetch *fetch)
 bool http_url_is_fit(const char *url);
 /* Copies the URL, and what may be said of it in logs. -ENOMEM. */
 int http_fetch_set_url(HttpFetch *fetch, const char *url);
-/* Makes the easy handle for the URL at these addresses; hands nothing to curl's multi handle yet. -ENOMEM. */
+/*
+ * Makes the easy handle for the URL at these addresses, which are the proxy's where there is one; hands nothing to curl's
+ * multi handle yet. Negative: out of memory, unless it has filled in why.
+ */
 int http_fetch_make_request(HttpFetch *fetch, const ResolvedAddress *addresses, size_t n_addresses);

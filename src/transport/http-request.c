@@ -194,11 +194,16 @@ int http_fetch_set_url(HttpFetch *fetch, const char *url)
 static int fetch_set_addresses(HttpFetch *fetch, const ResolvedAddress *addresses, size_t n_addresses)
 {
         char text[RESOLVER_NAME_MAX + RESOLVE_TEXT_MAX];
+        bool proxied = fetch->proxy.kind != PROXY_NONE;
+        const char *host = proxied ? fetch->proxy.host : fetch->host;
         size_t n;
 
-        if (strcmp(addresses[0].text, fetch->host) == 0)
+        if (strcmp(addresses[0].text, host) == 0)
                 return 0; /* a literal */
-        n = (size_t)snprintf(text, sizeof(text), "+%s:%s:", fetch->host, fetch->port);
+        if (proxied)
+                n = (size_t)snprintf(text, sizeof(text), "+%s:%u:", host, fetch->proxy.port);
+        else
+                n = (size_t)snprintf(text, sizeof(text), "+%s:%s:", host, fetch->port);
         for (size_t i = 0; i < n_addresses && n + sizeof(addresses[i].text) + 1 < sizeof(text); i++)
                 n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", i > 0 ? "," : "", addresses[i].text);
         fetch->addresses = curl_slist_append(NULL, text);
@@ -214,6 +219,34 @@ static int fetch_set_headers(HttpFetch *fetch)
         (void)snprintf(line, sizeof(line), "If-Match: %s", fetch->params.if_match);
         fetch->headers = curl_slist_append(NULL, line);
         return fetch->headers ? 0 : -ENOMEM;
+}
+
+/* "" is not even one from the environment, which would look names up itself. curl copies the strings. */
+static int fetch_set_proxy(HttpFetch *fetch)
+{
+        char url[PROXY_HOST_MAX + 32] = "", problem[PROXY_TEXT_MAX];
+        CURL *easy = fetch->easy;
+        ProxyUrl proxy;
+        bool good;
+
+        if (proxy_load(&fetch->params.proxy, &proxy, problem) < 0) {
+                http_fetch_fail(fetch, FAILURE_DOWNLOAD_FAILED, "https://%s: proxy: %s", fetch->host, problem);
+                explicit_bzero(&proxy, sizeof(proxy));
+                return -EINVAL;
+        }
+        if (proxy.kind != PROXY_NONE)
+                (void)snprintf(url, sizeof(url), strchr(proxy.host, ':') ? "%s://[%s]:%u" : "%s://%s:%u",
+                               proxy.kind == PROXY_HTTP ? "http" : "socks5h", proxy.host, proxy.port);
+        good = curl_easy_setopt(easy, CURLOPT_PROXY, url) == CURLE_OK &&
+               curl_easy_setopt(easy, CURLOPT_NOPROXY, "") == CURLE_OK &&
+               curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK &&
+               curl_easy_setopt(easy, CURLOPT_PROXYAUTH, (long)CURLAUTH_BASIC) == CURLE_OK &&
+               curl_easy_setopt(easy, CURLOPT_SOCKS5_AUTH, (long)CURLAUTH_BASIC) == CURLE_OK;
+        if (good && proxy.has_credentials)
+                good = curl_easy_setopt(easy, CURLOPT_PROXYUSERNAME, proxy.user) == CURLE_OK &&
+                       curl_easy_setopt(easy, CURLOPT_PROXYPASSWORD, proxy.password) == CURLE_OK;
+        explicit_bzero(&proxy, sizeof(proxy));
+        return good ? 0 : -ENOMEM;
 }
 
 static int fetch_set_options(HttpFetch *fetch)
@@ -235,7 +268,6 @@ static int fetch_set_options(HttpFetch *fetch)
         SET(CURLOPT_PROTOCOLS_STR, "https");
         SET(CURLOPT_PATH_AS_IS, 1L);
         SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
-        SET(CURLOPT_PROXY, ""); /* not even one from the environment: it would look names up itself */
         SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
         SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
         SET(CURLOPT_CAINFO, p->ca_file);
@@ -268,7 +300,7 @@ int http_fetch_make_request(HttpFetch *fetch, const ResolvedAddress *addresses, 
 {
         fetch->easy = curl_easy_init();
         if (!fetch->easy || fetch_set_addresses(fetch, addresses, n_addresses) < 0 || fetch_set_headers(fetch) < 0 ||
-            fetch_set_options(fetch) < 0)
+            fetch_set_options(fetch) < 0 || fetch_set_proxy(fetch) < 0)
                 return -ENOMEM;
         return 0;
 }

@@ -9,11 +9,13 @@
 #include "base/log.h"
 #include "base/time-util.h"
 #include "mqtt-connection.h"
+#include "transport/identity-probe.h"
 #include "transport/resolver.h"
 
 typedef enum ClientState {
         CLIENT_IDLE, /* never asked to connect, or disconnected */
         CLIENT_LOOKING_UP,
+        CLIENT_PROBING, /* whether certificate and key can be used */
         CLIENT_CONNECTING,
         CLIENT_CONNECTED,
         CLIENT_WAITING, /* for the next try */
@@ -31,9 +33,11 @@ struct MqttClient {
         uint64_t connected_usec;
         sd_event_source *timer_source; /* the next try, or the news that a disconnect is done */
 
+        ProxyUrl proxy; /* where it is; its credentials are not kept */
         Resolver *resolver;
         ResolvedAddress addresses[RESOLVER_ADDRESSES_MAX];
         size_t n_addresses, next_address; /* all tried: the name is looked up again */
+        IdentityProbe *probe;
         MqttConnection *connection;
         void (*on_disconnect_done)(MqttClient *client, void *userdata);
 };
@@ -49,6 +53,7 @@ static void client_arm(MqttClient *client, uint64_t wait_usec)
 static void client_drop(MqttClient *client)
 {
         client->resolver = resolver_free(client->resolver);
+        identity_probe_cancel(client->probe);
         client->connection = mqtt_connection_free(client->connection);
         (void)sd_event_source_set_enabled(client->timer_source, SD_EVENT_OFF);
 }
@@ -56,7 +61,7 @@ static void client_drop(MqttClient *client)
 /* A try, or a connection, has ended with `reason`. The client may be gone after it. */
 static void client_retry(MqttClient *client, const char *address, const char *reason)
 {
-        char text[MQTT_REASON_MAX + 512];
+        char text[MQTT_REASON_MAX + 1024];
         uint64_t wait_usec;
 
         if (client->state == CLIENT_CONNECTED &&
@@ -67,7 +72,11 @@ static void client_retry(MqttClient *client, const char *address, const char *re
         client->state = CLIENT_WAITING;
         client_arm(client, wait_usec);
 
-        if (address && strcmp(address, client->params.host) != 0)
+        if (client->proxy.kind != PROXY_NONE)
+                (void)snprintf(text, sizeof(text), "%s port %u through the proxy %s%s%s%s port %u: %s",
+                               client->params.host, client->params.port, client->proxy.host, address ? " (" : "",
+                               address ?: "", address ? ")" : "", client->proxy.port, reason);
+        else if (address && strcmp(address, client->params.host) != 0)
                 (void)snprintf(text, sizeof(text), "%s (%s) port %u: %s", client->params.host, address,
                                client->params.port, reason);
         else
@@ -138,7 +147,7 @@ static void on_connection_end(const char *reason, void *userdata)
 
 /* --- one try --- */
 
-static void client_dial(MqttClient *client)
+static void client_connect(MqttClient *client)
 {
         static const MqttConnectionCallbacks callbacks = {
                 .on_open = on_connection_open,
@@ -147,13 +156,45 @@ static void client_dial(MqttClient *client)
                 .on_published = on_connection_published,
                 .on_end = on_connection_end,
         };
-        const ResolvedAddress *address = &client->addresses[client->next_address++];
+        const char *address = client_address(client);
         char problem[MQTT_REASON_MAX];
 
         client->state = CLIENT_CONNECTING;
-        if (mqtt_connection_start(client->event, &client->params, address->text, &callbacks, client,
-                                  &client->connection, problem) < 0)
-                client_retry(client, address->text, problem);
+        if (mqtt_connection_start(client->event, &client->params, address, &callbacks, client, &client->connection,
+                                  problem) < 0)
+                client_retry(client, address, problem);
+}
+
+static void on_probed(int error, const char *problem, void *userdata)
+{
+        MqttClient *client = userdata;
+        char reason[MQTT_REASON_MAX];
+
+        if (error == 0) {
+                client_connect(client);
+                return;
+        }
+        (void)snprintf(reason, sizeof(reason), "TLS: %s", problem);
+        client_retry(client, client_address(client), reason);
+}
+
+static void client_dial(MqttClient *client)
+{
+        char reason[MQTT_REASON_MAX];
+        int r;
+
+        client->next_address++;
+        if (!identity_probe_is_needed(&client->params.identity)) {
+                client_connect(client);
+                return;
+        }
+        client->state = CLIENT_PROBING;
+        r = identity_probe_start(client->probe, &client->params.identity, client->params.connect_timeout_usec,
+                                 on_probed, client);
+        if (r == 0)
+                return;
+        (void)snprintf(reason, sizeof(reason), "TLS: cannot look at the key: %s", strerror(-r));
+        client_retry(client, client_address(client), reason);
 }
 
 static void on_resolved(Resolver *resolver _unused_, int error, const char *problem, const ResolvedAddress *addresses,
@@ -177,7 +218,7 @@ static void on_resolved(Resolver *resolver _unused_, int error, const char *prob
 static int client_look_up(MqttClient *client)
 {
         const ResolverParams params = {
-                .name = client->params.host,
+                .name = client->proxy.kind == PROXY_NONE ? client->params.host : client->proxy.host,
                 .timeout_usec = client->params.lookup_timeout_usec,
                 .servers = client->params.dns_servers,
         };
@@ -281,8 +322,10 @@ static int own_string(const char **text)
 /* The fields of the params that are strings; each is replaced by a copy, or NULL where memory ran out. */
 static int own_strings(MqttClientParams *params)
 {
-        const char **fields[] = {&params->client_id, &params->host,     &params->alpn,       &params->ca_file,
-                                 &params->cert_file, &params->key_file, &params->dns_servers};
+        const char **fields[] = {&params->client_id,         &params->host,          &params->alpn,
+                                 &params->ca_file,           &params->identity.cert, &params->identity.key,
+                                 &params->identity.pin_file, &params->proxy.url,     &params->proxy.credentials_file,
+                                 &params->dns_servers};
         int r = 0;
 
         for (size_t i = 0; i < ELEMENTSOF(fields); i++)
@@ -293,8 +336,10 @@ static int own_strings(MqttClientParams *params)
 
 static void free_strings(MqttClientParams *params)
 {
-        const char *fields[] = {params->client_id, params->host,     params->alpn,       params->ca_file,
-                                params->cert_file, params->key_file, params->dns_servers};
+        const char *fields[] = {params->client_id,         params->host,          params->alpn,
+                                params->ca_file,           params->identity.cert, params->identity.key,
+                                params->identity.pin_file, params->proxy.url,     params->proxy.credentials_file,
+                                params->dns_servers};
 
         for (size_t i = 0; i < ELEMENTSOF(fields); i++)
                 free((char *)(uintptr_t)fields[i]);
@@ -303,7 +348,7 @@ static void free_strings(MqttClientParams *params)
 static bool params_are_valid(const MqttClientParams *p)
 {
         return p->client_id && p->client_id[0] && p->host && p->host[0] && strlen(p->host) <= RESOLVER_NAME_MAX &&
-               p->port > 0 && p->ca_file && p->cert_file && p->key_file &&
+               p->port > 0 && p->ca_file && p->identity.cert && p->identity.key &&
                p->keep_alive_sec >= MQTT_KEEP_ALIVE_MIN_SEC && p->keep_alive_sec <= UINT16_MAX &&
                p->lookup_timeout_usec > 0 && p->connect_timeout_usec > 0 && p->answer_timeout_usec > 0 &&
                p->backoff_base_usec > 0 && p->backoff_base_usec <= p->backoff_cap_usec && p->max_unsent_bytes > 0;
@@ -321,12 +366,18 @@ int mqtt_client_new(sd_event *event, const MqttClientParams *params, const MqttC
         client = calloc(1, sizeof(*client));
         if (!client)
                 return -ENOMEM;
+        r = proxy_find(&params->proxy, &client->proxy);
+        if (r < 0)
+                return r;
         client->event = sd_event_ref(event);
         client->params = *params;
         client->callbacks = *callbacks;
         client->userdata = userdata;
         client->backoff = (Backoff){.base_usec = params->backoff_base_usec, .cap_usec = params->backoff_cap_usec};
         r = own_strings(&client->params);
+        if (r < 0)
+                return r;
+        r = identity_probe_new(event, &client->probe);
         if (r < 0)
                 return r;
         r = sd_event_add_time(event, &client->timer_source, CLOCK_BOOTTIME, USEC_INFINITY, 10 * USEC_PER_MSEC,
@@ -346,6 +397,7 @@ MqttClient *mqtt_client_free(MqttClient *client)
         if (!client)
                 return NULL;
         resolver_free(client->resolver);
+        identity_probe_free(client->probe);
         mqtt_connection_free(client->connection);
         sd_event_source_disable_unref(client->timer_source);
         free_strings(&client->params);

@@ -11,11 +11,13 @@
 #include "mqtt-connection.h"
 #include "mqtt-pending.h"
 #include "mqtt-tls.h"
+#include "transport/proxy.h"
 
 enum { LAST_SENT_MAX = 160 };
 
 typedef enum ConnectionPhase {
         PHASE_TCP,
+        PHASE_PROXY, /* where there is one: it is asked for the way to the broker */
         PHASE_TLS,
         PHASE_CONNACK,
         PHASE_OPEN,
@@ -30,6 +32,8 @@ struct MqttConnection {
 
         struct mosquitto *mosq;
         MqttTlsReport tls;
+        uint16_t port;              /* dialled: the broker's, or the proxy's */
+        ProxyHandshake *proxy;      /* NULL: there is none, or the way is open */
         sd_event_source *io_source; /* owns a duplicate of libmosquitto's socket */
         sd_event_source *timer_source;
         sd_event_source *again_source; /* bytes left inside TLS, or an end to tell of that happened inside a call */

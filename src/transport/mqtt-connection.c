@@ -66,6 +66,56 @@ static void connection_write(MqttConnection *c)
                 mqtt_connection_explain(c, rc);
 }
 
+static ProxyHandshake *proxy_handshake_free(ProxyHandshake *handshake)
+{
+        if (handshake)
+                proxy_handshake_wipe(handshake);
+        free(handshake);
+        return NULL;
+}
+
+static void connection_send_to_proxy(MqttConnection *c)
+{
+        ProxyHandshake *h = c->proxy;
+        ssize_t n = send(c->fd, h->out, h->n_out, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (n < 0 && errno != EAGAIN && errno != EINTR) {
+                mqtt_connection_fail(c, "proxy: %s", strerror(errno));
+        } else if (n > 0) {
+                h->n_out -= (size_t)n;
+                memmove(h->out, h->out + n, h->n_out);
+        }
+}
+
+/* True once the way to the broker is open, and TLS may speak. */
+static bool connection_pass_proxy(MqttConnection *c)
+{
+        uint8_t buffer[1024];
+        char problem[PROXY_TEXT_MAX];
+        ssize_t n = recv(c->fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+        int r = 0;
+
+        if (n == 0 || c->socket_error || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+                mqtt_connection_fail(c, "proxy: %s",
+                                     c->socket_error ? strerror(c->socket_error)
+                                     : n == 0        ? "it closed the connection without an answer"
+                                                     : strerror(errno));
+                return false;
+        }
+        if (n > 0)
+                r = proxy_handshake_take(c->proxy, buffer, (size_t)n, problem);
+        if (r < 0) {
+                mqtt_connection_fail(c, "proxy: %s", problem);
+        } else if (r > 0) {
+                c->proxy = proxy_handshake_free(c->proxy);
+                c->tls.budget.hold_writes = false;
+                c->phase = PHASE_TLS;
+        } else if (c->proxy->n_out > 0) {
+                connection_send_to_proxy(c);
+        }
+        return r > 0;
+}
+
 static void connection_handshake(MqttConnection *c, uint32_t revents)
 {
         SSL *ssl;
@@ -79,8 +129,10 @@ static void connection_handshake(MqttConnection *c, uint32_t revents)
                 }
                 if (!(revents & EPOLLOUT))
                         return;
-                c->phase = PHASE_TLS;
+                c->phase = c->proxy ? PHASE_PROXY : PHASE_TLS;
         }
+        if (c->phase == PHASE_PROXY && !connection_pass_proxy(c))
+                return;
         ERR_clear_error();
         rc = mosquitto_loop_read(c->mosq, 1); /* while TLS is not there yet, this is SSL_connect() */
         ssl = connection_ssl(c);
@@ -161,6 +213,7 @@ static void connection_check_deadlines(MqttConnection *c, uint64_t now)
 {
         static const char *const waits[] = {
                 [PHASE_TCP] = "no TCP connection",
+                [PHASE_PROXY] = "proxy: no answer to what it was asked",
                 [PHASE_TLS] = "TLS: the handshake was not finished",
                 [PHASE_CONNACK] = "no CONNACK",
         };
@@ -213,7 +266,9 @@ static void connection_rearm(MqttConnection *c)
 
         if (c->phase == PHASE_TCP || (c->phase == PHASE_TLS && SSL_want_write(ssl)))
                 events = EPOLLOUT;
-        else if (c->phase > PHASE_TLS && mosquitto_want_write(c->mosq) && SSL_want_write(ssl))
+        else if (c->phase == PHASE_PROXY
+                         ? c->proxy->n_out > 0
+                         : c->phase > PHASE_TLS && mosquitto_want_write(c->mosq) && SSL_want_write(ssl))
                 events |= EPOLLOUT;
         (void)sd_event_source_set_io_events(c->io_source, events);
 
@@ -241,6 +296,7 @@ static void connection_destroy(MqttConnection *c)
         sd_event_source_disable_unref(c->timer_source);
         sd_event_source_disable_unref(c->again_source);
         mqtt_pending_list_done(&c->pending);
+        proxy_handshake_free(c->proxy);
         free(c);
 }
 
@@ -313,8 +369,7 @@ static int connection_set_up(MqttConnection *c, char problem[static MQTT_REASON_
                 .host = c->params->host,
                 .alpn = c->params->alpn,
                 .ca_file = c->params->ca_file,
-                .cert_file = c->params->cert_file,
-                .key_file = c->params->key_file,
+                .identity = c->params->identity,
         };
         _cleanup_(ssl_ctx_freep) SSL_CTX *context = NULL;
         char text[MQTT_TLS_TEXT_MAX];
@@ -388,6 +443,32 @@ static int connection_watch(MqttConnection *c, sd_event *event)
         return sd_event_source_set_enabled(c->again_source, SD_EVENT_OFF);
 }
 
+/* Credentials are read anew for each try, as the device's own are. */
+static int connection_prepare_proxy(MqttConnection *c, char problem[static MQTT_REASON_MAX])
+{
+        char text[PROXY_TEXT_MAX];
+        ProxyUrl proxy;
+        int r;
+
+        c->port = c->params->port;
+        r = proxy_load(&c->params->proxy, &proxy, text);
+        if (r < 0) {
+                (void)snprintf(problem, MQTT_REASON_MAX, "proxy: %s", text);
+        } else if (proxy.kind != PROXY_NONE) {
+                c->port = proxy.port;
+                c->tls.budget.hold_writes = true;
+                c->proxy = malloc(sizeof(*c->proxy));
+                if (c->proxy) {
+                        proxy_handshake_init(c->proxy, &proxy, c->params->host, c->params->port);
+                } else {
+                        (void)snprintf(problem, MQTT_REASON_MAX, "out of memory");
+                        r = -ENOMEM;
+                }
+        }
+        explicit_bzero(&proxy, sizeof(proxy));
+        return r;
+}
+
 static int connection_dial(MqttConnection *c, sd_event *event, const char *address,
                            char problem[static MQTT_REASON_MAX])
 {
@@ -395,7 +476,7 @@ static int connection_dial(MqttConnection *c, sd_event *event, const char *addre
 
         ERR_clear_error();
         errno = 0;
-        rc = mosquitto_connect_bind_async(c->mosq, address, c->params->port, (int)c->params->keep_alive_sec, NULL);
+        rc = mosquitto_connect_bind_async(c->mosq, address, c->port, (int)c->params->keep_alive_sec, NULL);
         if (rc != MOSQ_ERR_SUCCESS || mosquitto_socket(c->mosq) < 0 || !connection_ssl(c)) {
                 r = rc == MOSQ_ERR_ERRNO && errno > 0 ? -errno : -EIO;
                 (void)snprintf(problem, MQTT_REASON_MAX, "TCP: %s",
@@ -427,6 +508,9 @@ int mqtt_connection_start(sd_event *event, const MqttClientParams *params, const
         c->deadline_usec = usec_add(now_usec(), params->connect_timeout_usec);
         (void)snprintf(c->last_sent, sizeof(c->last_sent), "CONNECT");
 
+        r = connection_prepare_proxy(c, problem);
+        if (r < 0)
+                return r;
         r = connection_set_up(c, problem);
         if (r < 0)
                 return r;

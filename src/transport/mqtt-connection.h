@@ -36,7 +36,10 @@ typedef struct MqttConnectionCallbacks {
         void (*on_end)(const char *reason, void *userdata);
 } MqttConnectionCallbacks;
 
-/* `params` is borrowed as long as the connection. On failure `problem` says why in words. */
+/*
+ * `params` is borrowed as long as the connection. `address` is the broker's, or that of the proxy, where there is one.
+ * On failure `problem` says why in words.
+ */
 _must_use_ int mqtt_connection_start(sd_event *event, const MqttClientParams *params, const char *address,
                                      const MqttConnectionCallbacks *callbacks, void *userdata, MqttConnection **ret,
                                      char problem[static MQTT_REASON_MAX]);

@@ -16,12 +16,6 @@ static bool host_is_address(const char *host)
         return inet_pton(AF_INET, host, &v4) == 1 || inet_pton(AF_INET6, host, &v6) == 1;
 }
 
-/* OpenSSL would ask on the terminal, and wait for ever. */
-static int refuse_passphrase(char *buffer _unused_, int size _unused_, int writing _unused_, void *userdata _unused_)
-{
-        return -1;
-}
-
 static int on_verify(int ok, X509_STORE_CTX *store)
 {
         SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -80,18 +74,24 @@ static int tls_problem(char problem[static MQTT_TLS_TEXT_MAX], const char *what,
         return r;
 }
 
-static int tls_load_files(SSL_CTX *context, const MqttTlsParams *params, char problem[static MQTT_TLS_TEXT_MAX])
+static int tls_load(SSL_CTX *context, const MqttTlsParams *params, char problem[static MQTT_TLS_TEXT_MAX])
 {
-        SSL_CTX_set_default_passwd_cb(context, refuse_passphrase);
+        _cleanup_(identity_certificates_freep) STACK_OF(X509) *certificates = NULL;
+        _cleanup_(identity_key_freep) EVP_PKEY *key = NULL;
+        X509 *own;
+        int r;
+
         if (SSL_CTX_load_verify_file(context, params->ca_file) != 1)
                 return tls_problem(problem, "CA file", params->ca_file);
-        if (SSL_CTX_use_certificate_chain_file(context, params->cert_file) != 1)
-                return tls_problem(problem, "certificate", params->cert_file);
-        if (SSL_CTX_use_PrivateKey_file(context, params->key_file, SSL_FILETYPE_PEM) != 1)
-                return tls_problem(problem, "key", params->key_file);
-        if (SSL_CTX_check_private_key(context) != 1)
-                return tls_problem(problem, "key", params->key_file);
-        return 0;
+        r = identity_load_certificates(&params->identity, &certificates, problem);
+        if (r < 0)
+                return r;
+        own = sk_X509_shift(certificates);
+        r = identity_load_key(&params->identity, own, &key, problem);
+        if (r == 0 && SSL_CTX_use_cert_and_key(context, own, key, certificates, 1) != 1)
+                r = tls_problem(problem, "cannot present the device's certificate", NULL);
+        X509_free(own);
+        return r;
 }
 
 static int tls_set_names(SSL_CTX *context, const MqttTlsParams *params, MqttTlsReport *report,
@@ -145,7 +145,7 @@ int mqtt_tls_context_new(const MqttTlsParams *params, MqttTlsReport *report, SSL
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER, on_verify);
         SSL_CTX_set_info_callback(context, on_info);
 
-        r = tls_load_files(context, params, problem);
+        r = tls_load(context, params, problem);
         if (r < 0)
                 return r;
         r = tls_set_names(context, params, report, problem);

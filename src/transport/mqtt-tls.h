@@ -11,15 +11,15 @@
 
 #include "base/cleanup.h"
 #include "read-budget.h"
+#include "transport/identity.h"
 
-enum { MQTT_TLS_TEXT_MAX = 256 };
+enum { MQTT_TLS_TEXT_MAX = IDENTITY_TEXT_MAX };
 
 typedef struct MqttTlsParams {
         const char *host;
         const char *alpn; /* NULL: none */
         const char *ca_file;
-        const char *cert_file;
-        const char *key_file;
+        IdentityParams identity;
 } MqttTlsParams;
 
 /* What OpenSSL tells on the way and forgets with the SSL. Zeroed by the caller; must outlive the context. */
@@ -39,8 +39,8 @@ static inline SSL_CTX *ssl_ctx_free(SSL_CTX *context)
 DEFINE_CLEANUP(SSL_CTX *, ssl_ctx_free);
 
 /*
- * params->host is borrowed as long as the context. On failure `problem` says in words which file and why: -ENOENT,
- * -EACCES and the like where it cannot be read, -EBADMSG where its content is no use, -ENOMEM.
+ * params->host is borrowed as long as the context. On failure `problem` says in words what could not be used and why; the
+ * errors are those of transport/identity.h.
  */
 _must_use_ int mqtt_tls_context_new(const MqttTlsParams *params, MqttTlsReport *report, SSL_CTX **ret,
                                     char problem[static MQTT_TLS_TEXT_MAX]);

@@ -26,6 +26,21 @@ static int budget_read(BIO *bio, char *buffer, int n_buffer)
         return n;
 }
 
+static int budget_write(BIO *bio, const char *data, int n_data)
+{
+        ReadBudget *budget = BIO_get_data(bio);
+        int n;
+
+        BIO_clear_retry_flags(bio);
+        if (budget->hold_writes) {
+                BIO_set_retry_write(bio);
+                return -1;
+        }
+        n = BIO_write(BIO_next(bio), data, n_data);
+        BIO_copy_next_retry(bio);
+        return n;
+}
+
 static long budget_ctrl(BIO *bio, int command, long number, void *pointer)
 {
         return BIO_ctrl(BIO_next(bio), command, number, pointer);
@@ -41,6 +56,7 @@ static BIO_METHOD *budget_method(void)
         if (!method)
                 return NULL;
         BIO_meth_set_read(method, budget_read);
+        BIO_meth_set_write(method, budget_write);
         BIO_meth_set_ctrl(method, budget_ctrl);
         return method;
 }
@@ -58,9 +74,11 @@ int read_budget_attach(ReadBudget *budget, SSL *ssl)
                 return -ENOMEM;
         BIO_set_data(filter, budget);
         BIO_set_init(filter, 1);
-        /* The chain owns one reference to the socket BIO; SSL_set0_rbio() drops the one the SSL had for reading. */
+        /* The chain owns one reference to the socket BIO; the SSL drops those it had, for reading and for writing. */
         BIO_up_ref(socket);
         BIO_push(filter, socket);
+        BIO_up_ref(filter);
         SSL_set0_rbio(ssl, filter);
+        SSL_set0_wbio(ssl, filter);
         return 0;
 }

@@ -13,9 +13,16 @@
 #include "base/text.h"
 #include "trust/trust-store.h"
 
+#define SEC_PER_DAY INT64_C(86400)
+
 static void BIO_freep(BIO **bio)
 {
         (void)BIO_free(*bio);
+}
+
+static void ASN1_TIME_freep(ASN1_TIME **time)
+{
+        ASN1_TIME_free(*time);
 }
 
 X509 *certificate_free(X509 *certificate)
@@ -61,12 +68,13 @@ const char *certificate_describe_subject(X509 *certificate, char *text, size_t t
 
 int64_t certificate_not_after(X509 *certificate)
 {
-        struct tm tm;
+        _cleanup_(ASN1_TIME_freep) ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
+        int days, seconds;
 
-        memset(&tm, 0, sizeof(tm));
-        if (ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) != 1)
+        /* Certificates outlive a time_t of 32 bits. */
+        if (!epoch || ASN1_TIME_diff(&days, &seconds, epoch, X509_get0_notAfter(certificate)) != 1)
                 return 0;
-        return (int64_t)timegm(&tm);
+        return (int64_t)days * SEC_PER_DAY + seconds;
 }
 
 int certificate_check_signer(X509 *certificate, const char *file, Failure *reterr)

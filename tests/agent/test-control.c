@@ -12,6 +12,7 @@
 
 #include "agent/control.h"
 #include "base/time-util.h"
+#include "certificate-watch.h"
 #include "link/peer-bus.h"
 #include "unit.h"
 
@@ -90,10 +91,18 @@ static int fake_history(void *userdata)
         return f->answer;
 }
 
+static const CertificateWatch *fake_certificates(void *userdata)
+{
+        static const CertificateWatch none;
+
+        return &none;
+}
+
 static const ControlOps ops = {
         .status = fake_status,
         .totals = fake_totals,
         .get_history = fake_history,
+        .certificates = fake_certificates,
         .suspend = fake_suspend,
         .resume = fake_resume,
         .cancel = fake_cancel,

@@ -14,6 +14,7 @@
 
 #include "agent/control.h"
 #include "base/time-util.h"
+#include "certificate-watch.h"
 #include "link/link-server.h"
 #include "unit.h"
 
@@ -122,11 +123,19 @@ static int fake_history(void *userdata)
         return -ENOTCONN;
 }
 
+static const CertificateWatch *fake_certificates(void *userdata)
+{
+        static const CertificateWatch none;
+
+        return &none;
+}
+
 static int run_otad(const char *runtime_dir, int ready_fd)
 {
         static const ControlOps ops = {.status = fake_status,
                                        .totals = fake_totals,
                                        .get_history = fake_history,
+                                       .certificates = fake_certificates,
                                        .suspend = fake_suspend,
                                        .resume = fake_resume,
                                        .cancel = fake_cancel};

@@ -3,6 +3,7 @@
 
 #include "agent/status-json.h"
 #include "base/time-util.h"
+#include "certificate-watch.h"
 #include "unit.h"
 
 enum { NOW_SEC = 1000 };
@@ -16,6 +17,7 @@ typedef struct Scene {
         DownloadStats download;
         Failure failure;
         StatusResult last;
+        CertificateWatch certificates;
 } Scene;
 
 static void scene_init(Scene *s, UpdateState state)
@@ -40,7 +42,7 @@ static void scene_init(Scene *s, UpdateState state)
                            .device = &s->device,
                            .failure = &s->failure},
         };
-        s->facts = (StatusFacts){.thing_name = "gateway-0042"};
+        s->facts = (StatusFacts){.thing_name = "gateway-0042", .certificates = &s->certificates};
 }
 
 static cJSON *format(const Scene *s)
@@ -82,7 +84,8 @@ static void test_idle_is_whole(void **state)
                 "\"connected\":true,\"suspended\":false,\"job\":null,\"local\":null,\"targets\":[],\"download\":null,"
                 "\"reboot_needed\":false,\"failure\":null,\"waiting\":null,"
                 "\"versions\":{\"running\":\"1.2\",\"previous\":null},\"selftest_seconds_left\":null,"
-                "\"unsent_final_statuses\":0,\"last\":null,\"next\":\"Waits for jobs from the cloud.\"}";
+                "\"unsent_final_statuses\":0,\"certificates\":[],\"last\":null,\"next\":\"Waits for jobs from the "
+                "cloud.\"}";
         _cleanup_free_ char *text = NULL;
         Scene s;
 
@@ -92,6 +95,41 @@ static void test_idle_is_whole(void **state)
         s.device.previous_version[0] = 0;
         assert_int_equal(status_json_format(&s.status, &s.facts, 0, &text), 0);
         assert_string_equal(text, expected);
+}
+
+static void test_certificates(void **state)
+{
+        const cJSON *list, *item;
+        cJSON *json;
+        Scene s;
+
+        scene_init(&s, UPDATE_STATE_IDLE);
+        s.certificates.warn_usec = 30 * 24 * 3600 * USEC_PER_SEC;
+        s.certificates.wall_clock_usec = CLOCK_REFERENCE_USEC;
+        s.certificates.list.n_entries = 2;
+        s.certificates.list.entries[0] =
+                (ExpiryEntry){EXPIRY_DEVICE, "/d.pem", CLOCK_REFERENCE_USEC / USEC_PER_SEC + 10 * 24 * 3600};
+        s.certificates.list.entries[1] =
+                (ExpiryEntry){EXPIRY_SIGNER, "s.pem", CLOCK_REFERENCE_USEC / USEC_PER_SEC - 2 * 24 * 3600};
+        for (int known = 0; known < 2; known++) {
+                s.certificates.dates_count = known;
+                json = format(&s);
+                list = cJSON_GetObjectItemCaseSensitive(json, "certificates");
+                assert_int_equal(cJSON_GetArraySize(list), 2);
+                item = cJSON_GetArrayItem(list, 0);
+                assert_string_equal(text_of(item, "kind"), "device");
+                assert_string_equal(text_of(item, "file"), "/d.pem");
+                assert_string_equal(text_of(item, "ends"), "2026-01-11T00:00:00Z");
+                assert_int_equal(cJSON_IsTrue(cJSON_GetObjectItem(item, "ends_soon")), known);
+                if (known)
+                        assert_int_equal(number_of(item, "days_left"), 10);
+                else
+                        assert_null_member(item, "days_left");
+                item = cJSON_GetArrayItem(list, 1);
+                if (known)
+                        assert_int_equal(cJSON_GetNumberValue(cJSON_GetObjectItem(item, "days_left")), -2);
+                cJSON_Delete(json);
+        }
 }
 
 static void test_nothing_known_yet(void **state)
@@ -367,11 +405,17 @@ static void test_percent(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_idle_is_whole),     cmocka_unit_test(test_nothing_known_yet),
-                cmocka_unit_test(test_download),          cmocka_unit_test(test_retry),
-                cmocka_unit_test(test_exact_and_escaped), cmocka_unit_test(test_last),
-                cmocka_unit_test(test_selftest_left),     cmocka_unit_test(test_next),
-                cmocka_unit_test(test_next_is_bounded),   cmocka_unit_test(test_percent),
+                cmocka_unit_test(test_idle_is_whole),
+                cmocka_unit_test(test_certificates),
+                cmocka_unit_test(test_nothing_known_yet),
+                cmocka_unit_test(test_download),
+                cmocka_unit_test(test_retry),
+                cmocka_unit_test(test_exact_and_escaped),
+                cmocka_unit_test(test_last),
+                cmocka_unit_test(test_selftest_left),
+                cmocka_unit_test(test_next),
+                cmocka_unit_test(test_next_is_bounded),
+                cmocka_unit_test(test_percent),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -41,6 +42,25 @@ static void test_replace_and_read(void **state)
         assert_int_equal(unlinkat(dir_fd, "f", 0), 0);
 }
 
+/* Others are to read it, whatever the umask. */
+static void test_replace_unsynced(void **state)
+{
+        mode_t before = umask(0077);
+        _cleanup_free_ char *text = NULL;
+        struct stat st;
+        size_t n_text;
+
+        assert_int_equal(file_replace_unsynced(dir_fd, "f", "first", 5, 0644), 0);
+        assert_int_equal(file_replace_unsynced(dir_fd, "f", "2nd", 3, 0644), 0);
+        (void)umask(before);
+        assert_int_equal(file_read(dir_fd, "f", 10, &text, &n_text), 0);
+        assert_string_equal(text, "2nd");
+        assert_int_equal(fstatat(dir_fd, "f", &st, 0), 0);
+        assert_int_equal(st.st_mode & 07777, 0644);
+        assert_int_equal(faccessat(dir_fd, ".f.new", F_OK, 0), -1);
+        assert_int_equal(unlinkat(dir_fd, "f", 0), 0);
+}
+
 static void test_directories_are_made_once(void **state)
 {
         char path[128];
@@ -64,12 +84,46 @@ static void test_reading_past_the_end_is_short(void **state)
         assert_int_equal(unlinkat(dir_fd, "g", 0), 0);
 }
 
+/* Whoever may read it besides its owner: the group given, and that of root. */
+static void test_secrets(void **state)
+{
+        static const struct {
+                mode_t mode;
+                int r;
+        } rows[] = {{0600, 0},
+                    {0400, 0},
+                    {0640, 0},
+                    {0644, -EKEYREJECTED},
+                    {0604, -EKEYREJECTED},
+                    {0660, -EKEYREJECTED},
+                    {0602, -EKEYREJECTED},
+                    {0700, 0}};
+        struct stat st = {.st_mode = S_IFREG | 0640, .st_gid = 1234};
+        char path[64];
+
+        snprintf(path, sizeof(path), "%s/secret", folder);
+        assert_int_equal(close_fd(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)), -1);
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                _cleanup_free_ char *text = NULL;
+                size_t n_text;
+
+                assert_int_equal(chmod(path, rows[i].mode), 0);
+                assert_int_equal(file_read_secret(path, 16, getegid(), &text, &n_text), rows[i].r);
+        }
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(file_read_secret(path, 16, getegid(), NULL, NULL), -ENOENT);
+        assert_true(file_is_secret(&st, 1234));
+        assert_false(file_is_secret(&st, 1235));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_replace_and_read),
+                cmocka_unit_test(test_replace_unsynced),
                 cmocka_unit_test(test_directories_are_made_once),
                 cmocka_unit_test(test_reading_past_the_end_is_short),
+                cmocka_unit_test(test_secrets),
         };
 
         return cmocka_run_group_tests(tests, set_up, tear_down);

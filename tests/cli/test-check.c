@@ -217,11 +217,14 @@ static void test_keys_and_certificates(void **state)
 
         assert_int_equal(chmod(path_of(f, "key.pem"), 0644), 0);
         check(f);
-        assert_line(f, "FAIL  key:", "can be read by everyone");
+        assert_line(f, "FAIL  key:",
+                    "can be read or changed by others, so otad does not use it; chgrp it to the group of otad, chmod "
+                    "0640");
 
+        assert_int_equal(chmod(path_of(f, "key.pem"), 0600), 0);
         write_pair(f, "cert.pem", NULL, -DAY, 10 * DAY);
         check(f);
-        assert_line(f, "FAIL  key:", "does not belong to");
+        assert_line(f, "FAIL  key:", "it is not the one of the certificate");
         assert_line(f, "warn  certificate:", "ends in 10 days");
 
         write_pair(f, "cert.pem", "key.pem", -3 * DAY, -2 * DAY);
@@ -235,8 +238,8 @@ static void test_keys_and_certificates(void **state)
         write_text(f, "key.pem", 0600, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
         write_text(f, "ca.pem", 0644, "");
         check(f);
-        assert_line(f, "FAIL  certificate:", "holds no certificate");
-        assert_line(f, "FAIL  key:", "holds no key that can be used");
+        assert_line(f, "FAIL  certificate:", "cannot use the certificate");
+        assert_line(f, "FAIL  key:", "cannot use the key");
         assert_line(f, "FAIL  root CA:", "holds no certificate");
 
         assert_int_equal(unlink(path_of(f, "key.pem")), 0);

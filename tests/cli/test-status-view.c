@@ -13,7 +13,12 @@ static const char downloading[] =
         "\"download\":{\"protocol\":\"https\",\"percent\":50,\"held\":1048576,\"total\":2098176,"
         "\"bytes_per_second\":104857,\"retries\":3,\"stream\":null},\"reboot_needed\":false,\"failure\":null,"
         "\"waiting\":null,\"versions\":{\"running\":\"1.2\",\"previous\":\"1.1\"},\"selftest_seconds_left\":null,"
-        "\"unsent_final_statuses\":1,\"last\":{\"job\":\"I\",\"attempt\":1,\"status\":\"failed\","
+        "\"unsent_final_statuses\":1,\"certificates\":[{\"kind\":\"device\",\"file\":\"/d\",\"ends\":\"2027\","
+        "\"days_left\":400,\"ends_soon\":false},{\"kind\":\"signer\",\"file\":\"s.pem\",\"ends\":\"2026-02-01T00:00:"
+        "00Z\","
+        "\"days_left\":12,\"ends_soon\":true},{\"kind\":\"root-ca\",\"file\":\"/"
+        "r\",\"ends\":\"2026-01-01T00:00:00Z\","
+        "\"days_left\":-19,\"ends_soon\":true}],\"last\":{\"job\":\"I\",\"attempt\":1,\"status\":\"failed\","
         "\"error\":\"hook-failed\",\"detail\":\"no\",\"when\":\"2026-01-01T00:00:00Z\"},"
         "\"next\":\"Downloads the rest.\"}";
 
@@ -28,6 +33,8 @@ static void test_print(void **state)
                 "Download  https, 50 %, 1.0 MiB of 2.0 MiB, 102.3 KiB/s, 11s left, tried again 3 times\n"
                 "Version   1.2, before the update 1.1\n"
                 "Unsent    1 results the cloud has not heard of\n"
+                "Warning   the signer certificate s.pem ends on 2026-02-01T00:00:00Z, in 12 days\n"
+                "Warning   the root-ca certificate /r has ended on 2026-01-01T00:00:00Z\n"
                 "Last      I (attempt 1) failed at 2026-01-01T00:00:00Z: hook-failed: no\n"
                 "Next      Downloads the rest.\n";
         _cleanup_free_ char *text = NULL;

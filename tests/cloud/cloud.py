@@ -29,12 +29,14 @@ from .loop import Loop
 from .ota import MAX_DOCUMENT, create_update, fill_in
 from .pki import Authority, Signer
 from .record import Record
+from .shadow import ShadowService
 from .storage import Storage
 from .streams import StreamsService
 
 THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 REQUESTS = ["$aws/things/+/jobs/get", "$aws/things/+/jobs/start-next", "$aws/things/+/jobs/+/get",
-            "$aws/things/+/jobs/+/update", "$aws/things/+/streams/+/get/+", "$aws/things/+/streams/+/describe/+"]
+            "$aws/things/+/jobs/+/update", "$aws/things/+/streams/+/get/+", "$aws/things/+/streams/+/describe/+",
+            "$aws/things/+/shadow/name/$package/+"]
 SAME_REQUEST = 10       # more identical requests within a second are a loop
 
 
@@ -76,6 +78,7 @@ class Cloud:
             self.storage = Storage()
             self.jobs = JobsService(self.record, self._loop, self.faults, self._link.publish, rules, minute)
             self.streams = StreamsService(self.record, self._loop, self.faults, self._link.publish_many, throttle)
+            self.shadow = ShadowService(self.record, self.faults, self._link.publish)
             self.https = HttpsServer(self.record, self.faults, self.storage, *self.authority.server(), https_port)
             self.broker.start()
         except BaseException:
@@ -274,7 +277,7 @@ class Cloud:
     def _dispatch(self, topic, payload):
         _, _, thing, service, path = topic.split("/", 4)
         self._note_repetition(thing, topic, payload)
-        {"jobs": self.jobs, "streams": self.streams}[service].handle(thing, path, payload)
+        {"jobs": self.jobs, "streams": self.streams, "shadow": self.shadow}[service].handle(thing, path, payload)
 
     def _note_repetition(self, thing, topic, payload):
         recent, now = self._recent[thing], time.monotonic()

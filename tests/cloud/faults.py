@@ -17,6 +17,8 @@ Points and what their events carry besides `point`, `thing` and `topic`:
                     sent, to be reordered or thinned out): may be dropped or refused
     stream.block    stream, file, index, data, token; `raw` replaces the encoded message
     stream.answer   operation, stream, accepted, payload (dict): descriptions and rejections
+    shadow.request  operation ("get", "update", "delete"), payload (bytes): may be dropped or refused
+    shadow.answer   operation, payload (dict)
     http.reply      method, path, headers_in, range, status, headers (dict), body, object; cut, stall, rate, reset
 """
 
@@ -26,7 +28,8 @@ import threading
 from dataclasses import dataclass
 from typing import Callable, Optional
 
-POINTS = ("job.request", "job.answer", "job.notify", "stream.request", "stream.block", "stream.answer", "http.reply")
+POINTS = ("job.request", "job.answer", "job.notify", "stream.request", "stream.block", "stream.answer", "shadow.request",
+          "shadow.answer", "http.reply")
 
 
 class Event:

@@ -40,6 +40,7 @@ class HttpsServer:
         self._closing = threading.Event()
         self._lock, self._connections, self._threads = threading.Lock(), set(), set()
         self.n_requests = 0
+        self.peers = set()      # the addresses connections came from
         self._accepting = threading.Thread(target=self._accept, name="https accept", daemon=True)
         self._accepting.start()
 
@@ -67,11 +68,12 @@ class HttpsServer:
     def _accept(self):
         while not self._closing.is_set():
             try:
-                sock, _ = self._listener.accept()
+                sock, address = self._listener.accept()
             except OSError:
                 if self._closing.is_set():
                     return
                 continue
+            self.peers.add(address[0])
             thread = threading.Thread(target=self._serve, args=(sock,), name="https connection", daemon=True)
             with self._lock:
                 self._connections.add(sock)

@@ -6,6 +6,7 @@
 #include "codec/job-document.h"
 #include "codec/job-message.h"
 #include "codec/job-report.h"
+#include "codec/package-shadow.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_data);
 
@@ -16,10 +17,17 @@ static void read_all(const char *text, size_t n_text)
         _cleanup_(job_document_freep) JobDocument *document = NULL;
         _cleanup_(job_update_freep) JobUpdate *update = NULL;
         const char *error = NULL;
+        PackageAnswer answer;
         PendingJobs pending;
         Failure failure;
 
         if (pending_jobs_parse(text, n_text, &pending, &error) < 0 && !error)
+                abort();
+        error = NULL;
+        if (package_accepted_parse(text, n_text, &answer, &error) < 0 && !error)
+                abort();
+        error = NULL;
+        if (package_rejection_parse(text, n_text, &answer, &error) < 0 && !error)
                 abort();
         error = NULL;
         if (job_update_parse(text, n_text, &update, &error) < 0 && !error)

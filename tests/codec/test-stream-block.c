@@ -322,8 +322,11 @@ static const Case cases[] = {
                   "\xff" FLIP END,
              "a string has a chunk of another type"),
         CASE(BLOCK, OPEN "\x61z\x7f\x5f" FLIP END, "a string has a chunk of another type"),
-        CASE(BLOCK, OPEN "\x61z\x9b\xff\xff\xff\xff\xff\xff\xff\xff" FLIP END, "a break where a value is due"),
-        CASE(BLOCK, OPEN "\x61z\xbb\x80\x00\x00\x00\x00\x00\x00\x00" FLIP END, "a break where a value is due"),
+        CASE(BLOCK, OPEN "\x61z\x9b\xff\xff\xff\xff\xff\xff\xff\xff" FLIP END, "ends too early"),
+        CASE(BLOCK, OPEN "\x61z\xbb\x80\x00\x00\x00\x00\x00\x00\x00" FLIP END, "ends too early"),
+        CASE(BLOCK, OPEN "\x61z\x9b\x00\x00\x00\x01\x00\x00\x00\x00" FLIP END, "ends too early"),
+        CASE(BLOCK, OPEN "\x61z\x5b\x00\x00\x00\x01\x00\x00\x00\x01z" FLIP END, "ends too early"),
+        CASE(BLOCK, OPEN "\x61z\x9b\x00\x00\x00\x00\xff\xff\xff\xff" FLIP END, "a break where a value is due"),
         CASE(BLOCK, OPEN "\x61z\x5b\xff\xff\xff\xff\xff\xff\xff\xff" FLIP END, "ends too early"),
         /* values */
         CASE(BLOCK, OPEN "\x61\x66\x19\x01\x00" L I P END, "f is not a number from 0 to 255"),

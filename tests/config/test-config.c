@@ -59,6 +59,15 @@ static void test_defaults(void **state)
         assert_int_equal(c->download.attempts, 5);
         assert_int_equal(c->download.checkpoint_bytes, 16777216);
         assert_int_equal(c->download.checkpoint_usec, USEC_PER_SEC);
+        assert_int_equal(c->policy.download_windows.n, 0);
+        assert_int_equal(c->policy.activate_windows.n, 0);
+        assert_int_equal(c->policy.metered, CONFIG_METERED_AUTO);
+        assert_int_equal(c->policy.metered_max_bytes, 0);
+        assert_int_equal(c->policy.max_bytes_per_sec, 0);
+        assert_int_equal(c->policy.min_free_bytes, 0);
+        assert_int_equal(c->policy.min_free_percent, 0);
+        assert_int_equal(c->policy.io_priority, CONFIG_IO_PRIORITY_NORMAL);
+        assert_int_equal(c->policy.nice, 0);
         assert_true(c->signing.required);
         assert_string_equal(c->signing.trust_store, "/etc/otad/trust");
         assert_int_equal(c->signing.algorithms.n, 2);
@@ -83,6 +92,18 @@ static void test_defaults(void **state)
         assert_string_equal(c->paths.runtime, "/run/otad");
         assert_string_equal(c->paths.boot_id, "/proc/sys/kernel/random/boot_id");
         assert_string_equal(c->control.bus, "system");
+        assert_int_equal(c->certificates.warn_days, 30);
+        assert_string_equal(c->metrics.file, "");
+        assert_false(c->package.report);
+        assert_string_equal(c->package.name, "");
+        assert_int_equal(c->metrics.interval_usec, 60 * USEC_PER_SEC);
+}
+
+static void test_hook_without_end(void **state)
+{
+        _cleanup_(config_freep) Config *c = parse(T B A "hook: { retry-sec = 60; give-up-sec = 0; };\n");
+
+        assert_int_equal(c->hook.give_up_usec, 0);
 }
 
 /* Every key away from its default, at the ends of its range where it has one. */
@@ -92,12 +113,17 @@ static void test_every_key_is_read(void **state)
                 parse("thing-name: \"a:Z_9-\"; broker = { endpoint = \"::1\"; port = 0x1BB; root-ca = \"/r\"; cert = "
                       "\"/c\"; "
                       "key = \"/k\"; keep-alive-sec = 1200L; connect-timeout-sec = 300; answer-timeout-sec = 1; "
-                      "backoff-base-msec = 10; backoff-cap-sec = 1; stable-sec = 86400; mqtt-version = \"3.1.1\"; }; "
+                      "backoff-base-msec = 10; backoff-cap-sec = 1; stable-sec = 86400; away-sec = 1; mqtt-version = "
+                      "\"3.1.1\"; }; "
                       "jobs: { reject-foreign = TRUE; refresh-sec = 10; step-timeout-min = 10080; progress-sec = 1; "
                       "progress-percent = 100; }; download: { protocols = ( \"mqtt\" ); https-ca = \"/h\"; "
                       "block-bytes = 256; window-bytes = 131072; aws-limits = false; stall-sec = 3600; "
                       "low-speed-bytes = 1048576; attempts = 1000; checkpoint-bytes = 1073741824; "
                       "checkpoint-msec = 60000; }; "
+                      "policy: { download-windows = ( \"01:00-02:30\", \"Sat,Sun 22:00-06:00\" ); "
+                      "activate-windows = [ \"00:00-24:00\" ]; metered = \"no\"; metered-max-bytes = 1; "
+                      "max-bytes-per-sec = 1099511627776; "
+                      "min-free-bytes = 1099511627776; min-free-percent = 90; io-priority = \"idle\"; nice = 19; }; "
                       "signing: { required = false; trust-store = \"/t\"; "
                       "algorithms = [ \"sha1-rsa\", \"sha1-ecdsa\", \"sha256-rsa\", \"sha256-ecdsa\" ]; dates = "
                       "\"always\"; }; "
@@ -106,7 +132,9 @@ static void test_every_key_is_read(void **state)
                       "boot: { timeout-sec = 600; }; selftest: { timeout-sec = 86400; max-boots = 1; }; "
                       "reboot: { timeout-sec = 1; }; installer: { peer-user = \"u\"; idle-exit-sec = 86400; }; "
                       "paths: { state = \"/s\"; installer-state = \"/i\"; runtime = \"/st\"; boot-id = \"/b\"; }; "
-                      "control: { bus = \"unix:path=/tmp/bus\"; };");
+                      "control: { bus = \"unix:path=/tmp/bus\"; }; certificates: { warn-days = 0; }; "
+                      "metrics: { file = \"/m.prom\"; interval-sec = 86400; }; package: { report = true; name = "
+                      "\"p.1\"; };");
 
         assert_string_equal(c->thing_name, "a:Z_9-");
         assert_string_equal(c->broker.endpoint, "::1");
@@ -120,6 +148,7 @@ static void test_every_key_is_read(void **state)
         assert_int_equal(c->broker.backoff_base_usec, 10 * USEC_PER_MSEC);
         assert_int_equal(c->broker.backoff_cap_usec, USEC_PER_SEC);
         assert_int_equal(c->broker.stable_usec, 86400 * USEC_PER_SEC);
+        assert_int_equal(c->broker.away_usec, USEC_PER_SEC);
         assert_int_equal(c->broker.mqtt_version, CONFIG_MQTT_3_1_1);
         assert_true(c->jobs.reject_foreign);
         assert_int_equal(c->jobs.refresh_usec, 10 * USEC_PER_SEC);
@@ -137,6 +166,17 @@ static void test_every_key_is_read(void **state)
         assert_int_equal(c->download.attempts, 1000);
         assert_int_equal(c->download.checkpoint_bytes, 1073741824);
         assert_int_equal(c->download.checkpoint_usec, 60 * USEC_PER_SEC);
+        assert_int_equal(c->policy.download_windows.n, 2);
+        assert_int_equal(c->policy.download_windows.windows[0].length_sec, 5400);
+        assert_int_equal(c->policy.download_windows.windows[1].days, 0x41);
+        assert_int_equal(c->policy.activate_windows.n, 1);
+        assert_int_equal(c->policy.metered, CONFIG_METERED_NO);
+        assert_int_equal(c->policy.metered_max_bytes, 1);
+        assert_int_equal(c->policy.max_bytes_per_sec, UINT64_C(1) << 40);
+        assert_int_equal(c->policy.min_free_bytes, UINT64_C(1) << 40);
+        assert_int_equal(c->policy.min_free_percent, 90);
+        assert_int_equal(c->policy.io_priority, CONFIG_IO_PRIORITY_IDLE);
+        assert_int_equal(c->policy.nice, 19);
         assert_false(c->signing.required);
         assert_string_equal(c->signing.trust_store, "/t");
         assert_int_equal(c->signing.algorithms.n, 4);
@@ -161,6 +201,11 @@ static void test_every_key_is_read(void **state)
         assert_string_equal(c->paths.runtime, "/st"); /* begins like paths.state and is not inside it */
         assert_string_equal(c->paths.boot_id, "/b");
         assert_string_equal(c->control.bus, "unix:path=/tmp/bus");
+        assert_int_equal(c->certificates.warn_days, 0);
+        assert_string_equal(c->metrics.file, "/m.prom");
+        assert_true(c->package.report);
+        assert_string_equal(c->package.name, "p.1");
+        assert_int_equal(c->metrics.interval_usec, 86400 * USEC_PER_SEC);
 }
 
 static void test_targets(void **state)
@@ -305,9 +350,13 @@ static void test_first_match_wins(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_defaults), cmocka_unit_test(test_every_key_is_read),
-                cmocka_unit_test(test_targets),  cmocka_unit_test(test_numbers_in_other_things),
-                cmocka_unit_test(test_match),    cmocka_unit_test(test_first_match_wins),
+                cmocka_unit_test(test_defaults),
+                cmocka_unit_test(test_hook_without_end),
+                cmocka_unit_test(test_every_key_is_read),
+                cmocka_unit_test(test_targets),
+                cmocka_unit_test(test_numbers_in_other_things),
+                cmocka_unit_test(test_match),
+                cmocka_unit_test(test_first_match_wins),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

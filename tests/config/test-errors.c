@@ -14,13 +14,20 @@
 #define A_THING          "1 to 128 letters, digits, ':', '_' and '-'"
 #define A_HOST           "a host name or an IP address, without port"
 #define A_USER           "1 to 32 letters, digits, '.', '_' and '-', the first no '.' or '-'"
-#define A_PORT           "a number from 1 to 65535"
-#define SYNTAX           "settings as in NAME = VALUE;"
-#define A_BUS            "\"system\", \"user\", \"none\" or a D-Bus address such as \"unix:path=/run/bus\""
-#define A_VARIABLE       "1 to 64 letters, digits and '_', the first no digit"
-#define TARGETS          "( { ... }, ... ) with 1 to 16 groups"
-#define ALGORITHMS       "one or more, each once, of \"sha256-ecdsa\", \"sha256-rsa\", \"sha1-ecdsa\", \"sha1-rsa\""
-#define PROTOCOLS        "one or more, each once, of \"https\", \"mqtt\""
+#define AN_IDENTITY \
+        "an absolute path, or a URI of lower-case scheme such as \"pkcs11:token=T;object=O\", without pin-value"
+#define A_PROXY                                                                                                      \
+        "\"none\", or http://[USER:PASSWORD@]HOST:PORT, or the same with socks5:// or socks5h://; %XX for what has " \
+        "another meaning"
+#define NOT_SHOWN  "this text, not shown because it may hold a secret, is not allowed; allowed: "
+#define A_PORT     "a number from 1 to 65535"
+#define SYNTAX     "settings as in NAME = VALUE;"
+#define A_BUS      "\"system\", \"user\", \"none\" or a D-Bus address such as \"unix:path=/run/bus\""
+#define A_VARIABLE "1 to 64 letters, digits and '_', the first no digit"
+#define TARGETS    "( { ... }, ... ) with 1 to 16 groups"
+#define ALGORITHMS "one or more, each once, of \"sha256-ecdsa\", \"sha256-rsa\", \"sha1-ecdsa\", \"sha1-rsa\""
+#define WINDOWS    "( ... ) with up to 16 of \"[DAYS ]HH:MM-HH:MM\", such as \"Mon-Fri 22:00-04:30\""
+#define PROTOCOLS  "one or more, each once, of \"https\", \"mqtt\""
 
 static const ConfigCase cases[] = {
         {"", "x:1: thing-name: missing; allowed: " A_THING},
@@ -37,11 +44,14 @@ static const ConfigCase cases[] = {
         {T B A "\n/* a comment\n", "x:5: a comment without an end; allowed: /* ... */"},
         {T B A "boot: { timeout-sec = \"\\\"", "x:4: a string without an end; allowed: \"...\""},
         {T B A "jobs: [ 1, \"a\" ];\n", "x:4: mismatched element type in array; allowed: " SYNTAX},
-        {"thing = \"t\";\n", "x:1: thing: unknown key; allowed: thing-name, broker, jobs, download, signing, "
-                             "version, targets, hook, boot, selftest, reboot, installer, paths, control"},
+        {"thing = \"t\";\n",
+         "x:1: thing: unknown key; allowed: thing-name, broker, proxy, jobs, download, policy, signing, "
+         "version, targets, hook, boot, selftest, reboot, installer, paths, control, certificates, metrics, "
+         "package"},
         {T "broker: {\n  endpoint = \"e\";\n  prot = 1;\n};\n" A,
-         "x:4: broker.prot: unknown key; allowed: endpoint, port, root-ca, cert, key, keep-alive-sec, "
-         "connect-timeout-sec, answer-timeout-sec, backoff-base-msec, backoff-cap-sec, stable-sec, mqtt-version"},
+         "x:4: broker.prot: unknown key; allowed: endpoint, port, root-ca, cert, key, pin-file, keep-alive-sec, "
+         "connect-timeout-sec, answer-timeout-sec, backoff-base-msec, backoff-cap-sec, stable-sec, away-sec, "
+         "mqtt-version"},
         {T B "version: { path = \"/x\"; };\n" A,
          "x:3: version.path: unknown key; allowed: file, key, allow-downgrade"},
         {T B A "selftest: { timeout-sec: { }; };\n",
@@ -81,6 +91,17 @@ static const ConfigCase cases[] = {
         {T "broker: { endpoint = \"e\"; port = true; };\n" A, "x:2: broker.port: is true or false; allowed: " A_PORT},
         {T "broker: { endpoint = \"e\"; port = [ 8883 ]; };\n" A,
          "x:2: broker.port: is an array [ ]; allowed: " A_PORT},
+        {T "broker: { endpoint = \"e\"; key = \"key.pem\"; };\n" A, "x:2: broker.key: " NOT_SHOWN AN_IDENTITY},
+        {T "broker: { endpoint = \"e\"; key = \"file:/key.pem\"; };\n" A, "x:2: broker.key: " NOT_SHOWN AN_IDENTITY},
+        {T "broker: { endpoint = \"e\"; key = \"pkcs11:object=x?pin-value=1\"; };\n" A,
+         "x:2: broker.key: " NOT_SHOWN AN_IDENTITY},
+        {T "broker: { endpoint = \"e\"; cert = \"PKCS11:x\"; };\n" A, "x:2: broker.cert: " NOT_SHOWN AN_IDENTITY},
+        {T "broker: { endpoint = \"e\"; pin-file = \"pin\"; };\n" A,
+         "x:2: broker.pin-file: \"pin\" is not allowed; allowed: " AN_ABSOLUTE_PATH ", or \"\" for none"},
+        {T B A "proxy: { url = \"me:secret@proxy:1\"; };\n", "x:4: proxy.url: " NOT_SHOWN A_PROXY},
+        {T B A "proxy: { url = \"https://proxy:1\"; };\n", "x:4: proxy.url: " NOT_SHOWN A_PROXY},
+        {T B A "proxy: { credentials-file = \"/x\"; };\n",
+         "x:4: proxy.credentials-file: is set, but proxy.url is none; allowed: both, or neither"},
         {T "broker: { endpoint = \"\"; };\n" A, "x:2: broker.endpoint: \"\" is not allowed; allowed: " A_HOST},
         {T "broker: { endpoint = \"example.com:8883\"; };\n" A,
          "x:2: broker.endpoint: \"example.com:8883\" is not allowed; allowed: " A_HOST},
@@ -109,18 +130,17 @@ static const ConfigCase cases[] = {
          "x:2: broker.mqtt-version: is a whole number; allowed: one of \"5\", \"3.1.1\""},
         {T "broker: { endpoint = \"e\"; root-ca = \"tls/ca.pem\"; };\n" A,
          "x:2: broker.root-ca: \"tls/ca.pem\" is not allowed; allowed: " AN_ABSOLUTE_PATH},
-        {T "broker: { endpoint = \"e\"; cert = \"\"; };\n" A,
-         "x:2: broker.cert: \"\" is not allowed; allowed: " AN_ABSOLUTE_PATH},
-        {T "broker: { endpoint = \"e\"; key = \"/etc/../key\"; };\n" A,
-         "x:2: broker.key: \"/etc/../key\" is not allowed; allowed: " AN_ABSOLUTE_PATH},
-        {T "broker: { endpoint = \"e\"; key = \"/etc//key\"; };\n" A,
-         "x:2: broker.key: \"/etc//key\" is not allowed; allowed: " AN_ABSOLUTE_PATH},
-        {T "broker: { endpoint = \"e\"; key = \"/etc/key/\"; };\n" A,
-         "x:2: broker.key: \"/etc/key/\" is not allowed; allowed: " AN_ABSOLUTE_PATH},
-        {T "broker: { endpoint = \"e\"; key = \"/./key\"; };\n" A,
-         "x:2: broker.key: \"/./key\" is not allowed; allowed: " AN_ABSOLUTE_PATH},
+        {T "broker: { endpoint = \"e\"; cert = \"\"; };\n" A, "x:2: broker.cert: " NOT_SHOWN AN_IDENTITY},
+        {T "broker: { endpoint = \"e\"; root-ca = \"/etc/../key\"; };\n" A,
+         "x:2: broker.root-ca: \"/etc/../key\" is not allowed; allowed: " AN_ABSOLUTE_PATH},
+        {T "broker: { endpoint = \"e\"; root-ca = \"/etc//key\"; };\n" A,
+         "x:2: broker.root-ca: \"/etc//key\" is not allowed; allowed: " AN_ABSOLUTE_PATH},
+        {T "broker: { endpoint = \"e\"; root-ca = \"/etc/key/\"; };\n" A,
+         "x:2: broker.root-ca: \"/etc/key/\" is not allowed; allowed: " AN_ABSOLUTE_PATH},
+        {T "broker: { endpoint = \"e\"; root-ca = \"/./key\"; };\n" A,
+         "x:2: broker.root-ca: \"/./key\" is not allowed; allowed: " AN_ABSOLUTE_PATH},
         {T "broker: { endpoint = \"e\"; cert = false; };\n" A,
-         "x:2: broker.cert: is true or false; allowed: " AN_ABSOLUTE_PATH},
+         "x:2: broker.cert: is true or false; allowed: " AN_IDENTITY},
         {T "broker: { endpoint = \"e\"; backoff-base-msec = 5000; backoff-cap-sec = 4; };\n" A,
          "x:2: broker.backoff-cap-sec: is shorter than broker.backoff-base-msec; allowed: at least as long"},
         {T "broker = \"e\";\n" A, "x:2: broker: is a string; allowed: a group { ... }"},
@@ -194,9 +214,39 @@ static const ConfigCase cases[] = {
         {T B A "hook: {\n  retry-sec = 86400;\n  give-up-sec = 1;\n};\n",
          "x:6: hook.give-up-sec: is shorter than hook.retry-sec; allowed: at least as long"},
         {T B A "hook: {\n  give-up-sec = 2592001;\n};\n",
-         "x:5: hook.give-up-sec: 2592001 is out of range; allowed: seconds from 1 to 2592000"},
+         "x:5: hook.give-up-sec: 2592001 is out of range; allowed: seconds from 0 to 2592000"},
         {T B A "boot: {\n  timeout-sec = 601;\n};\n",
          "x:5: boot.timeout-sec: 601 is out of range; allowed: seconds from 1 to 600"},
+        {T B A "policy: {\n  download-windows = \"01:00-02:00\";\n};\n",
+         "x:5: policy.download-windows: is a string; allowed: " WINDOWS},
+        {T B A "policy: {\n  download-windows = (\n    \"01:00-02:00\",\n    7 );\n};\n",
+         "x:7: policy.download-windows[1]: is a whole number; allowed: " WINDOWS},
+        {T B A "policy: {\n  activate-windows = ( \"Mon-Fri 01:00-04:30\",\n    \"Mun 01:00-02:00\" );\n};\n",
+         "x:6: policy.activate-windows[1]: \"Mun 01:00-02:00\" is no window, the days are none; allowed: " WINDOWS},
+        {T B A "policy: {\n  activate-windows = [ \"Mon 01:00-25:00\" ];\n};\n",
+         "x:5: policy.activate-windows[0]: \"Mon 01:00-25:00\" is no window, the times are none; allowed: " WINDOWS},
+        {T B A "policy: {\n  activate-windows = [ \"03:00-03:00\" ];\n};\n",
+         "x:5: policy.activate-windows[0]: \"03:00-03:00\" is no window, it ends when it begins; 00:00-24:00 is the "
+         "whole day; allowed: " WINDOWS},
+        {T B A "policy: { activate-windows = ( \"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", "
+               "\"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", "
+               "\"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\", "
+               "\"01:00-02:00\", \"01:00-02:00\", \"01:00-02:00\" ); };\n",
+         "x:4: policy.activate-windows: has 17; allowed: " WINDOWS},
+        {T B A "policy: {\n  max-bytes-per-sec = 1000;\n};\n",
+         "x:5: policy.max-bytes-per-sec: is too little for download.low-speed-bytes, or for one of "
+         "download.block-bytes "
+         "in half of download.stall-sec; allowed: 0, or at least 1093"},
+        {T B A "download: { low-speed-bytes = 5000; };\npolicy: {\n  max-bytes-per-sec = 9999;\n};\n",
+         "x:6: policy.max-bytes-per-sec: is too little for download.low-speed-bytes, or for one of "
+         "download.block-bytes "
+         "in half of download.stall-sec; allowed: 0, or at least 10000"},
+        {T B A "policy: {\n  min-free-percent = 91;\n};\n",
+         "x:5: policy.min-free-percent: 91 is out of range; allowed: a number from 0 to 90"},
+        {T B A "policy: {\n  io-priority = \"none\";\n};\n",
+         "x:5: policy.io-priority: \"none\" is not allowed; allowed: one of \"normal\", \"low\", \"idle\""},
+        {T B A "policy: {\n  nice = -1;\n};\n",
+         "x:5: policy.nice: -1 is out of range; allowed: a number from 0 to 19"},
         {T B A "selftest: {\n  timeout-sec = 0;\n};\n",
          "x:5: selftest.timeout-sec: 0 is out of range; allowed: seconds from 1 to 86400"},
         {T B A "selftest: {\n  max-boots = 101;\n};\n",

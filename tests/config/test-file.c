@@ -70,9 +70,11 @@ static void test_load(void **state)
         assert_string_equal(config->thing_name, "t");
 
         write_file(path, MINIMAL "color = 1;\n");
-        expect_load(path, EINVAL,
-                    ":3: color: unknown key; allowed: thing-name, broker, jobs, download, signing, version, targets, "
-                    "hook, boot, selftest, reboot, installer, paths, control");
+        expect_load(
+                path, EINVAL,
+                ":3: color: unknown key; allowed: thing-name, broker, proxy, jobs, download, policy, signing, "
+                "version, "
+                "targets, hook, boot, selftest, reboot, installer, paths, control, certificates, metrics, package");
 
         large = malloc(CONFIG_FILE_MAX_BYTES + 2);
         assert_non_null(large);

@@ -52,7 +52,7 @@ def test_keys_named_anywhere_exist():
         for name in names_in_code(page.read_text()):
             key = name.split(" ")[0]
             if re.fullmatch(r"[a-z]+\.[a-z-]+", key) and key.split(".")[0] in groups and key not in known:
-                assert key in ("boot.conf", "targets.slots"), f"{page.name}: there is no key {key}"
+                assert key in ("boot.conf", "policy.json", "targets.slots"), f"{page.name}: there is no key {key}"
 
 
 # troubleshooting.md
@@ -82,13 +82,14 @@ def test_every_error_word_has_its_row_and_no_other():
 
 
 def test_every_reason_to_wait_is_explained():
-    code = "".join(source(f"src/engine/update{part}.c") for part in ("", "-reconcile", "-job", "-device"))
+    code = "".join(source(f"src/engine/update{part}.c") for part in ("", "-reconcile", "-job", "-device", "-policy"))
     reasons = set(re.findall(r'set_waiting\(u, "([^"]+)"', code)) | set(re.findall(r'\? "([^"]+)" : ""\)', code))
     reasons |= {r.split(":")[0] for r in re.findall(r'snprintf\(text, sizeof\(text\), "([^"]+)"', code)}
     assert len(reasons) >= 7
     page = read("troubleshooting.md")
     for reason in reasons:
-        assert f"`{reason}" in page, reason
+        for windows in ("download", "activation"):
+            assert f"`{reason.replace('%s', windows)}" in page, reason
 
 
 @pytest.mark.parametrize("words", ["name look-up:", "TLS: the handshake was not finished", "no TCP connection",
@@ -107,6 +108,26 @@ def test_status_details_are_those_reported():
     reported = set(re.findall(r'job_report_add\(&?report, "(\w+)"', source("src/engine/update-report.c")))
     section = read("troubleshooting.md").split("## Reading statusDetails")[1].split("\n## ")[0]
     assert {row[0].strip("`") for row in table_rows(section)} - {"key"} == reported
+
+
+# monitoring.md
+
+def test_events_are_those_of_the_code():
+    code = source("src/base/log-event.c")
+    events = re.findall(r'= \{"([a-z-]+)",\s+"[0-9a-f]{32}",\s+LOG_(\w+)\}', code)
+    rows = [(row[0].strip("`"), row[1].upper()) for row in table_rows(read("monitoring.md")) if len(row) == 4]
+    assert [r for r in rows if r[0] != "event"] == [(word, level.replace("ERROR", "ERR")) for word, level in events]
+    assert set(first_column("monitoring.md", "The journal")) - {word for word, _ in events} == set(
+        re.findall(r'"(OTAD_\w+)"', code))
+
+
+def test_metrics_are_those_of_the_code():
+    code = source("src/agent/metrics.c")
+    written = re.findall(r'put_family\(file, "(otad_\w+)", "(\w+)"', code) + re.findall(
+        r'put_number\(file, "(otad_\w+)", "(\w+)"', code) + [
+        (name, "gauge") for name in re.findall(r'put_seconds\(file, "(otad_\w+)"', code)]
+    rows = [(row[0].strip("`").split("{")[0], row[1]) for row in table_rows(read("monitoring.md")) if row[0].startswith("`otad_")]
+    assert len(rows) == len(set(rows)) > 20 and set(rows) == set(written)
 
 
 # hooks.md

@@ -44,8 +44,10 @@ static inline bool folder_has(const Folder *folder, const char *name)
 
 static inline void folder_remove(Folder *folder)
 {
-        (void)unlinkat(folder->fd, "outbox", 0);
-        (void)unlinkat(folder->fd, "outbox.damaged", 0);
+        static const char *const records[] = {"outbox", "outbox.damaged", "package", "package.damaged"};
+
+        for (size_t i = 0; i < ELEMENTSOF(records); i++)
+                (void)unlinkat(folder->fd, records[i], 0);
         folder->fd = close_fd(folder->fd);
         assert_int_equal(rmdir(folder->path), 0);
 }

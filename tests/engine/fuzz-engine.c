@@ -191,6 +191,7 @@ static void op_changed(void *userdata)
 static const WorldOps ops = {
         .publish = op_publish,
         .subscribe = op_subscribe,
+        .subscribe_aside = op_unsubscribe,
         .unsubscribe = op_unsubscribe,
         .say_goodbye = op_say_goodbye,
         .come_back = op_come_back,
@@ -433,6 +434,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 .answer_timeout_usec = 15 * USEC_PER_SEC,
                 .refresh_usec = 3600 * USEC_PER_SEC,
                 .step_timeout_minutes = 60,
+                .package_name = "p",
                 .update = {.download = {.planes = {DOWNLOAD_PLANE_HTTPS, DOWNLOAD_PLANE_MQTT},
                                         .n_planes = 2,
                                         .block_bytes = 256,

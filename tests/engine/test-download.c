@@ -28,6 +28,7 @@ typedef struct Scene {
         const char *offers; /* of the job */
         uint64_t sizes[3];
         uint64_t offsets[3];
+        uint64_t max_bytes_per_sec;
 } Scene;
 
 typedef struct Room {
@@ -202,6 +203,7 @@ static void open_room(Room *room, const Scene *scene)
                 .thing_name = "t",
                 .block_bytes = BLOCK_BYTES,
                 .window_bytes = 128 * 1024,
+                .max_bytes_per_sec = scene->max_bytes_per_sec,
                 .stall_usec = 60 * USEC_PER_SEC,
                 .attempts = 3,
         };
@@ -337,16 +339,16 @@ static void play(const Scene *scene, const Step *steps)
         }                                                           \
         struct transcript_needs_a_semicolon_
 
-static const Scene https = {"hm", "h", {1000}, {0}};
-static const Scene mqtt = {"hm", "m", {1000}, {0}};
-static const Scene both = {"hm", "hm", {1000}, {0}};
-static const Scene both_mqtt_first = {"mh", "hm", {1000}, {0}};
-static const Scene three = {"hm", "hm", {1000, 500, 300}, {0, 0, 0}};
-static const Scene three_some_complete = {"h", "hm", {1000, 500, 300}, {1000, 100, 300}};
-static const Scene three_all_complete = {"h", "hm", {1000, 500, 300}, {1000, 500, 300}};
-static const Scene mqtt_only_for_https = {"m", "h", {1000}, {0}};
-static const Scene too_large = {"m", "m", {STREAM_FILE_MAX_BYTES + 1}, {0}};
-static const Scene resumed = {"mh", "hm", {1000}, {300}};
+static const Scene https = {"hm", "h", {1000}, {0}, 0};
+static const Scene mqtt = {"hm", "m", {1000}, {0}, 0};
+static const Scene both = {"hm", "hm", {1000}, {0}, 0};
+static const Scene both_mqtt_first = {"mh", "hm", {1000}, {0}, 0};
+static const Scene three = {"hm", "hm", {1000, 500, 300}, {0, 0, 0}, 0};
+static const Scene three_some_complete = {"h", "hm", {1000, 500, 300}, {1000, 100, 300}, 0};
+static const Scene three_all_complete = {"h", "hm", {1000, 500, 300}, {1000, 500, 300}, 0};
+static const Scene mqtt_only_for_https = {"m", "h", {1000}, {0}, 0};
+static const Scene too_large = {"m", "m", {STREAM_FILE_MAX_BYTES + 1}, {0}, 0};
+static const Scene resumed = {"mh", "hm", {1000}, {300}, 0};
 
 /* -- one plane -------------------------------------------------------------------------------------------------- */
 
@@ -598,6 +600,47 @@ static void test_offsets_that_cannot_be(void **state)
         download_free(room.download);
 }
 
+/* 1000 bytes a second, an eighth of which may be spent at once; what was spent in advance is waited for. */
+static const Scene paced = {"hm", "h", {1000}, {0}, 1000};
+TRANSCRIPT(
+        test_paced_https, paced, {"resume", "open 0@0"}, {"opened", "http 0 of 1000 u0"}, {"data 100", ""},
+        {"data 100", ""}, {"data 100", "again"}, {"timer", "http-resume"}, {"data 100", ""}, {"data 100", "again"},
+        /* Half of a chunk is taken before the pipe is full; the other half waits for room, and then for its time. */
+        {"room 50", ""}, {"timer", "http-resume"}, {"data 100", "again"}, {"room -1", ""},
+        {"writable", "http-resume"}, {"data 100", "again"}, {"timer", "http-resume"}, {"data 100", ""},
+        {"data 100", "again"}, {"suspend", "http-cancel"}, {"resume", "http 400 of 1000 u0"}, {"data 100", "again"},
+        {"timer", "http-resume"}, {"data 600", ""}, {"end", "close; done"});
+
+/* Whatever the chunks, the bytes of some seconds are what the bound says; and a pause is not made up for. */
+static void test_pace_is_kept(void **state)
+{
+        static const size_t chunks[] = {100, 1400, 16384};
+
+        for (size_t i = 0; i < ELEMENTSOF(chunks); i++) {
+                const Scene scene = {"h", "h", {20 * 50000}, {0}, 50000};
+                uint64_t began;
+                Room room;
+
+                open_room(&room, &scene);
+                download_resume(room.download, room.now_usec);
+                download_on_opened(room.download, room.now_usec);
+                room.now_usec += 10 * USEC_PER_SEC; /* until the first byte */
+                began = room.now_usec;
+                while (room.http_at < scene.sizes[0]) {
+                        uint64_t deadline = download_next_deadline(room.download);
+
+                        if (deadline != USEC_INFINITY) {
+                                room.now_usec = deadline + 700; /* as late as a timer may be */
+                                download_on_timer(room.download, room.now_usec);
+                        }
+                        forget_notes(&room.acts);
+                        http_data(&room, MIN2(chunks[i], scene.sizes[0] - room.http_at));
+                }
+                assert_in_range((room.now_usec - began) / USEC_PER_MSEC, 19500, 20200);
+                download_free(room.download);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -640,6 +683,8 @@ int main(void)
                 cmocka_unit_test(test_full_pipe_and_a_suspension),
                 cmocka_unit_test(test_pipe_breaks_by_https),
                 cmocka_unit_test(test_pipe_breaks_by_mqtt),
+                cmocka_unit_test(test_paced_https),
+                cmocka_unit_test(test_pace_is_kept),
                 cmocka_unit_test(test_stats),
                 cmocka_unit_test(test_retry_after),
                 cmocka_unit_test(test_offsets_that_cannot_be),

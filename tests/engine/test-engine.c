@@ -79,6 +79,29 @@ static void test_well(void **state)
                 }
 }
 
+/* What runs is told when it is first seen, and what a job has brought with the next connection. */
+static void test_version_is_told(void **state)
+{
+        World w;
+
+        world_open(&w, false);
+        world_settle(&w);
+        while (w.first)
+                (void)world_step(&w);
+        assert_string_equal(w.reported, "1.0.0");
+        world_add_job(&w, "a", "app");
+        world_settle(&w);
+        check_ended(&w, "a", JOB_STATUS_SUCCEEDED, "");
+        assert_string_not_equal(w.device.state.version, "1.0.0");
+        assert_string_equal(w.reported, "1.0.0");
+        world_lose_broker(&w);
+        world_settle(&w);
+        while (w.first)
+                (void)world_step(&w);
+        assert_string_equal(w.reported, w.device.state.version);
+        world_close(&w);
+}
+
 static void test_foreign_jobs(void **state)
 {
         for (int reject = 0; reject < 2; reject++) {
@@ -720,6 +743,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_well),
+                cmocka_unit_test(test_version_is_told),
                 cmocka_unit_test(test_foreign_jobs),
                 cmocka_unit_test(test_refused_at_once),
                 cmocka_unit_test(test_permanent_failure_at_begin),

@@ -253,6 +253,34 @@ static void test_throughput(void **state)
                 }
 }
 
+/* What is asked for is paced, whatever path and blocks, and a loss is made up for within the bound. */
+static void test_pace(void **state)
+{
+        static const uint64_t round_trips[] = {MSEC(1), MSEC(80), MSEC(300)}, rates[] = {16 * KIB, 100 * KIB, MIB};
+        static const uint32_t blocks[] = {4096, 16384, 65536};
+        StreamSim sim;
+
+        for (size_t i = 0; i < ELEMENTSOF(round_trips); i++)
+                for (size_t k = 0; k < ELEMENTSOF(rates); k++)
+                        for (size_t m = 0; m < ELEMENTSOF(blocks); m++) {
+                                StreamSimParams params = plain(20 * rates[k], blocks[m]);
+
+                                params.round_trip_usec = round_trips[i];
+                                params.fetch.max_bytes_per_sec = rates[k];
+                                run_well(&sim, &params);
+                                assert_int_equal(sim.stats.n_lost, 0);
+                                /* The first portion and the last block do not count. */
+                                if (sim.ended_usec < 18 * USEC_PER_SEC - 64 * KIB * USEC_PER_SEC / rates[k] ||
+                                    sim.ended_usec > 22 * USEC_PER_SEC)
+                                        fail_msg("round trip %" PRIu64 " us, blocks of %" PRIu32 ", %" PRIu64
+                                                 " bytes/s: %" PRIu64 " us",
+                                                 round_trips[i], blocks[m], rates[k], sim.ended_usec);
+                                params.loss_percent = 10;
+                                run_well(&sim, &params);
+                                assert_true(sim.ended_usec > 18 * USEC_PER_SEC - 64 * KIB * USEC_PER_SEC / rates[k]);
+                        }
+}
+
 static void test_never_100_messages_in_a_second(void **state)
 {
         static const uint32_t blocks[] = {256, 1024, 4096, 16384};
@@ -659,6 +687,7 @@ int main(void)
                 cmocka_unit_test(test_silence),
                 cmocka_unit_test(test_stall_ends_it),
                 cmocka_unit_test(test_throughput),
+                cmocka_unit_test(test_pace),
                 cmocka_unit_test(test_never_100_messages_in_a_second),
                 cmocka_unit_test(test_a_service_that_throws_away),
                 cmocka_unit_test(test_window_is_kept),

@@ -54,6 +54,8 @@ void sim_on_data(World *w)
         SimEvent *event;
         int r;
 
+        if (w->silent)
+                return;
         if (w->expired) {
                 w->expired = false;
                 sim_end_fetch(w, FAILURE_URL_EXPIRED);

@@ -1,6 +1,8 @@
 #include "world-private.h"
 
-#define PREFIX "$aws/things/thing/jobs/"
+#define THING  "$aws/things/thing/"
+#define PREFIX THING "jobs/"
+#define SHADOW THING "shadow/name/$package/update"
 
 enum { FILE_BYTES = 1000 };
 
@@ -28,7 +30,7 @@ _printf_(3, 4) static void tell(World *w, const char *topic, const char *format,
         for (unsigned i = 0; i < (w->twice ? 2 : 1); i++) {
                 event = sim_push(w, SIM_MESSAGE);
                 event->life = w->connection;
-                snprintf(event->topic, sizeof(event->topic), PREFIX "%s", topic);
+                snprintf(event->topic, sizeof(event->topic), "%s%s", topic[0] == '$' ? "" : PREFIX, topic);
                 va_start(args, format);
                 assert_true(vasprintf(&event->payload, format, args) >= 0);
                 va_end(args);
@@ -208,10 +210,13 @@ static void on_update(World *w, const char *id, const char *json)
         }
         job->status = status;
         job->version++;
+        job->n_updates++;
         json_text(json, "phase", word);
         snprintf(job->phase, sizeof(job->phase), "%.60s", word);
         json_text(json, "error", word);
         snprintf(job->error, sizeof(job->error), "%.60s", word);
+        json_text(json, "waiting", word);
+        snprintf(job->waiting, sizeof(job->waiting), "%.120s", word);
         snprintf(topic, sizeof(topic), "%s/update/accepted", id);
         tell(w, topic, "{\"executionState\":{\"status\":\"%s\",\"versionNumber\":%d},\"clientToken\":\"%s\"}",
              job_status_to_string(job->status), job->version, token);
@@ -245,6 +250,11 @@ void sim_op_publish(const char *topic, const void *payload, size_t n_payload, un
 
         sim_act(w);
         assert_non_null(json);
+        if (strcmp(topic, SHADOW) == 0) {
+                json_text(json, "version", w->reported);
+                tell(w, SHADOW "/accepted", "{\"clientToken\":\"%s\"}", json_text(json, "clientToken", token));
+                return;
+        }
         assert_true(strncmp(topic, PREFIX, strlen(PREFIX)) == 0);
         topic += strlen(PREFIX);
         if (!w->connected)

@@ -91,6 +91,7 @@ static void start_otad(World *w)
                 .answer_timeout_usec = 15 * USEC_PER_SEC,
                 .refresh_usec = 3600 * USEC_PER_SEC,
                 .step_timeout_minutes = 60,
+                .package_name = "software",
                 .update = {.download = {.planes = {DOWNLOAD_PLANE_HTTPS, DOWNLOAD_PLANE_MQTT},
                                         .n_planes = 2,
                                         .block_bytes = 256,
@@ -100,11 +101,14 @@ static void start_otad(World *w)
                            .signing_required = true,
                            .algorithms = {[SIGNATURE_ALGORITHM_SHA256_ECDSA] = true},
                            .reject_foreign = w->reject_foreign,
+                           .download_windows = w->download_windows,
+                           .activate_windows = w->activate_windows,
+                           .metered_max_bytes = w->metered_max_bytes,
                            .progress_usec = 30 * USEC_PER_SEC,
                            .progress_percent = 10,
                            .heartbeat_usec = 900 * USEC_PER_SEC,
                            .hook_retry_usec = 60 * USEC_PER_SEC,
-                           .hook_give_up_usec = 3600 * USEC_PER_SEC},
+                           .hook_give_up_usec = w->hook_never_gives_up ? USEC_INFINITY : 3600 * USEC_PER_SEC},
         };
 
         assert_int_equal(engine_new(&params, &ops, w, &w->engine), 0);
@@ -400,6 +404,13 @@ static const char *op_find_target(const char *job_path, void *userdata)
         return strcmp(job_path, "app") == 0 ? "app" : NULL;
 }
 
+static uint64_t op_wall_clock(void *userdata)
+{
+        World *w = userdata;
+
+        return usec_add(w->wall_base_usec, w->now_usec);
+}
+
 static void op_changed(void *userdata)
 {
         /* Nobody looks. */
@@ -408,6 +419,7 @@ static void op_changed(void *userdata)
 static const WorldOps ops = {
         .publish = sim_op_publish,
         .subscribe = sim_op_subscribe,
+        .subscribe_aside = sim_op_unsubscribe,
         .unsubscribe = sim_op_unsubscribe,
         .say_goodbye = sim_op_say_goodbye,
         .come_back = sim_op_come_back,
@@ -421,5 +433,6 @@ static const WorldOps ops = {
         .data_write = sim_op_data_write,
         .data_close = sim_op_data_close,
         .find_target = op_find_target,
+        .wall_clock = op_wall_clock,
         .changed = op_changed,
 };

@@ -20,7 +20,9 @@ typedef struct SimJob {
         char document[1024];
         char phase[64]; /* of the last report */
         char error[64];
-        unsigned n_refused; /* updates */
+        char waiting[128];
+        unsigned n_updates;
+        unsigned n_refused; /* of them */
 } SimJob;
 
 typedef enum SimDeviceNext { SIM_DEVICE_STAYS, SIM_DEVICE_ROLLS_BACK, SIM_DEVICE_REBOOTS } SimDeviceNext;
@@ -46,8 +48,14 @@ typedef struct World {
         Engine *engine;
         Folder folder;
         uint64_t now_usec;
+        /* What the config says; read when otad starts. */
         bool reject_foreign;
-        bool broker_first; /* at a start it is reached before the installer */
+        Schedule download_windows, activate_windows;
+        uint64_t metered_max_bytes;
+        bool hook_never_gives_up;
+
+        uint64_t wall_base_usec; /* the wall clock when now_usec is 0; USEC_INFINITY: it is not set */
+        bool broker_first;       /* at a start it is reached before the installer */
         SimEvent *first, **last;
         uint64_t n_events; /* that have happened */
         unsigned n_acts;   /* since the last event */
@@ -57,6 +65,7 @@ typedef struct World {
         unsigned connection; /* counts them: what was on its way over an older one is lost */
         SimJob jobs[SIM_JOBS_MAX];
         size_t n_jobs;
+        char reported[128]; /* version of the package "software"; "": none yet */
         unsigned n_urls;
 
         SimDevice device;
@@ -68,6 +77,7 @@ typedef struct World {
         bool fetching;
         bool paused;
         uint64_t fetch_at, fetch_end;
+        bool silent;  /* the store answers nothing */
         bool expired; /* the store refuses the next fetch, its URL being too old */
 
         /* what is to go wrong */

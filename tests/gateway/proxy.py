@@ -6,6 +6,7 @@
     proxy.silence()     half-open: nothing breaks and nothing passes, in both directions, for old and new connections
     proxy.delay = 0.2   each piece of data waits that long
     proxy.open()        back to normal
+    proxy.n_received    bytes that have come from the cloud so far
 """
 
 import socket
@@ -17,10 +18,13 @@ PIECE = 65536
 
 
 class Proxy:
-    def __init__(self, target, port=0):
+    def __init__(self, target, port=0, buffer=None):
+        """`buffer`: how much may be on its way to the device, in bytes; None: what the kernel likes."""
         self.target = target
+        self.buffer = buffer
         self.delay = 0.0
         self.n_accepted = 0
+        self.n_received = 0
         self._mode = "open"
         self._changed = threading.Condition()
         self._sockets = set()
@@ -119,6 +123,8 @@ class Proxy:
             if self._pass():
                 cloud = socket.create_connection(self.target, timeout=10)
                 cloud.settimeout(None)
+                if self.buffer:
+                    device.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.buffer)
                 for sock in (device, cloud):
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._changed:
@@ -131,7 +137,7 @@ class Proxy:
         both, ends = (device, cloud), threading.Semaphore(0)
 
         def pump(source, sink):
-            self._pump(source, sink)
+            self._pump(source, sink, count=True)
             ends.release()
         self._start(pump, cloud, device)
         self._pump(device, cloud)
@@ -151,7 +157,7 @@ class Proxy:
             self._changed.wait_for(lambda: self._mode != "silent")
             return self._mode != "closed"
 
-    def _pump(self, source, sink):
+    def _pump(self, source, sink, count=False):
         """Passes data on till the source has no more; the other direction may go on after that."""
         try:
             while True:
@@ -164,6 +170,8 @@ class Proxy:
                     sink.shutdown(socket.SHUT_WR)
                     return
                 sink.sendall(data)
+                if count:
+                    self.n_received += len(data)
         except OSError:
             pass
         for sock in (source, sink):

@@ -55,6 +55,10 @@ static void test_refused_before_a_byte(void **state)
         device_ask_for(d, "app", "rootfs");
         d->request.files[1].size_bytes = SLOT_BYTES + 1;
         assert_refused(d, FAILURE_IMAGE_TOO_LARGE);
+        d->params.keep_free.bytes = UINT64_C(1) << 60;
+        device_ask_for(d, "rootfs", NULL);
+        assert_refused(d, FAILURE_NO_SPACE);
+        d->params.keep_free = (FreeSpaceRule){.bytes = 1};
         device_write(d, "fail.get-current", "");
         device_ask_for(d, "rootfs", NULL);
         assert_refused(d, FAILURE_BOOT_SCRIPT);

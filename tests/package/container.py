@@ -1,6 +1,7 @@
 """A Debian machine in a container: systemd as PID 1, from a clean tree, on the host's loopback. Needs root.
 
-The clean tree is made once by mmdebstrap and kept outside of the project, ${XDG_CACHE_HOME:-~/.cache}/otad."""
+The clean tree is made once by mmdebstrap and kept outside of the project, ${XDG_CACHE_HOME:-~/.cache}/otad. In its folder
+/debs lies what the packages depend on, as an archive for apt: nothing of it is installed, and no network is needed."""
 
 import hashlib
 import os
@@ -13,9 +14,24 @@ import threading
 import time
 from pathlib import Path
 
-# What the package depends on, besides a system that starts.
-PACKAGES = """systemd systemd-sysv dbus ca-certificates
-    libc-ares2 libcbor0.8 libcjson1 libconfig9 libcurl4 libmosquitto1 libssl3 libsystemd0""".split()
+PACKAGES = "systemd systemd-sysv dbus".split()
+# What control files name (shlibs: included), what the boot scripts call, and what runs debian/tests.
+OFFERED = """ca-certificates libc-ares2 libcbor0.8 libcjson1 libconfig9 libcurl4 libmosquitto1 libssl3 libsystemd0
+    mosquitto openssl python3 python3-cbor2 python3-cryptography grub-common libubootenv-tool autopkgtest""".split()
+RECIPE = r"""set -eu
+mkdir -p "$1/debs/partial"
+APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get install --yes --quiet=2 --download-only --no-install-recommends \
+        --option Dir::Cache::archives="$1/debs" OFFERED
+rm -rf "$1/debs/partial" "$1/debs/lock" "$1"/var/cache/apt/*.bin "$1"/var/lib/apt/lists/*
+index=dists/bookworm/main/binary-$(dpkg --print-architecture)
+mkdir -p "$1/debs/$index"
+(cd "$1/debs" && dpkg-scanpackages --multiversion . >$index/Packages 2>/dev/null)
+rm -f "$1"/etc/apt/sources.list.d/*
+echo 'deb [trusted=yes] file:/debs bookworm main' >"$1/etc/apt/sources.list"
+chroot "$1" apt-get update --quiet
+: >"$1/etc/machine-id"
+"""
+MIRROR = os.environ.get("OTAD_DEBIAN_MIRROR", "http://deb.debian.org/debian")
 RESTART = 133     # how nspawn, when it keeps to its unit, ends for a machine that wants to be started again
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
 
@@ -23,18 +39,24 @@ ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DE
 def clean_tree():
     """The path of a tar archive."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "otad"
-    key = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:12]
+    hook = RECIPE.replace("OFFERED", " ".join(OFFERED))
+    key = hashlib.sha256(f"{PACKAGES} {hook}".encode()).hexdigest()[:12]
     archive = cache / f"debian-12-{key}.tar"
     if not archive.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        new = cache / f"new-{os.getpid()}.tar"
+        new, script = cache / f"new-{os.getpid()}.tar", cache / f"new-{os.getpid()}.sh"
         try:
+            script.write_text("#!/bin/sh\n" + hook)
+            script.chmod(0o755)
+            # --skip: the packages that were downloaded for /debs would be taken away again.
             subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}",
-                            "--customize-hook=rm -rf $1/var/cache/apt/* $1/var/lib/apt/lists/*; : >$1/etc/machine-id",
-                            "bookworm", new], check=True, timeout=900)
+                            "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/man/*",
+                            "--customize-hook=rm -f $1/etc/dpkg/dpkg.cfg.d/99mmdebstrap", f"--customize-hook={script}",
+                            "--skip=cleanup/apt", "bookworm", new, MIRROR], check=True, timeout=900)
             new.rename(archive)
         finally:
             new.unlink(missing_ok=True)
+            script.unlink(missing_ok=True)
     return archive
 
 
@@ -47,6 +69,8 @@ class Container:
         self.process, self.leader, self.console = None, None, b""
         subprocess.run(["tar", "-xf", clean_tree(), "-C", self.root, "--numeric-owner"], check=True)
         (self.root / "etc" / "hosts").write_text("127.0.0.1 localhost\n")
+        # This machine need not survive a power cut.
+        (self.root / "etc" / "dpkg" / "dpkg.cfg.d" / "unsafe-io").write_text("force-unsafe-io\n")
         # Timers and terminals are of no use here and cost time at each start.
         for unit in ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
                      "fstrim.timer", "console-getty.service", "systemd-timesyncd.service", "e2scrub_reap.service"):
@@ -106,7 +130,7 @@ class Container:
             time.sleep(0.1)
         raise TimeoutError(f"the machine is not up after {timeout} s but '{state}': {self.console.decode(errors='replace')}")
 
-    def run(self, *command, check=True, timeout=120):
+    def run(self, *command, check=True, timeout=300):
         """Its output, both streams."""
         done = subprocess.run(["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "--wd=/", "--", *command],
                               env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -273,6 +273,34 @@ static void test_no_space(void **state)
         expect_scene(&(Scene){.destination = NULL});
 }
 
+/* It fits, but not with what has to stay free; what is there already asks for nothing more. */
+static void test_space_to_keep(void **state)
+{
+        static const FreeSpaceRule rules[] = {{.bytes = UINT64_C(1) << 60}, {.percent = 100}};
+        TargetParams params = {.name = "app", .type = TARGET_TYPE_FILE, .path = in_folder("app"), .mode = 0755};
+
+        for (size_t i = 0; i < ELEMENTSOF(rules); i++) {
+                _cleanup_(target_freep) Target *plain = make_target(0755), *target = NULL;
+                TargetWriter *writer = NULL;
+                Failure failure = {};
+
+                params.keep_free = rules[i];
+                assert_int_equal(target_new(&params, &target), 0);
+                assert_int_equal(open_writer(target, 65536, 0, &writer, &failure), -ENOSPC);
+                assert_int_equal(failure.reason, FAILURE_NO_SPACE);
+                assert_non_null(strstr(failure.detail, "needs 65536 bytes more"));
+                assert_non_null(strstr(failure.detail, "have to stay free"));
+                if (i == 0)
+                        assert_non_null(strstr(failure.detail, " 1152921504606846976 have to stay free"));
+                expect_scene(&(Scene){.destination = NULL});
+
+                stage(plain, "all of it");
+                assert_int_equal(open_writer(target, 9, 9, &writer, NULL), 0);
+                writer = target_writer_free(writer);
+                assert_int_equal(target_discard(target, NULL), 0);
+        }
+}
+
 static void test_owner(void **state)
 {
         _cleanup_(target_freep) Target *target = NULL, *unknown = NULL;
@@ -337,6 +365,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_planted_staged_file, folder_set_up, folder_tear_down),
                 cmocka_unit_test_setup_teardown(test_missing_directory, folder_set_up, folder_tear_down),
                 cmocka_unit_test_setup_teardown(test_no_space, folder_set_up, folder_tear_down),
+                cmocka_unit_test_setup_teardown(test_space_to_keep, folder_set_up, folder_tear_down),
                 cmocka_unit_test_setup_teardown(test_owner, folder_set_up, folder_tear_down),
                 cmocka_unit_test_setup_teardown(test_bad_params, folder_set_up, folder_tear_down),
         };

@@ -25,3 +25,5 @@ signed elsewhere ca 'DNS:elsewhere.example'
 signed client ca 'DNS:gateway'
 signed strange-client stranger 'DNS:gateway'
 openssl ec -in client.key -aes128 -passout pass:secret -out locked.key 2>/dev/null
+cp client.key open.key && chmod 0644 open.key
+echo secret > passphrase && chmod 0600 passphrase

@@ -8,8 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "harness.h"
+#include "transport/identity-probe.h"
 #include "transport/mqtt-client.h"
 #include "unit.h"
 
@@ -141,8 +143,7 @@ static inline World *new_world(unsigned port)
                 .host = "broker.example", /* which our name server knows */
                 .port = (uint16_t)port,
                 .ca_file = "ca.pem",
-                .cert_file = "client.pem",
-                .key_file = "client.key",
+                .identity = {.cert = "client.pem", .key = "client.key", .group = getegid()},
                 .version = MQTT_VERSION_5,
                 .keep_alive_sec = 60,
                 .lookup_timeout_usec = 2 * USEC_PER_SEC,

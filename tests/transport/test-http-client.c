@@ -1,6 +1,7 @@
 #include "transport/http-client.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -251,7 +252,7 @@ static void test_from_a_byte_on(void **state _unused_)
                 assert_false(failure_is_set(&seen.failure));
                 assert_int_equal(seen.status, 206);
                 assert_int_equal(seen.next, SIZE);
-                (void)snprintf(line, sizeof(line), "GET /image|bytes=%lu-|\"one\"|", firsts[i]);
+                (void)snprintf(line, sizeof(line), "GET /image|bytes=%" PRIu64 "-|\"one\"|", firsts[i]);
                 expect_request(line);
         }
         free_world(w);

@@ -32,6 +32,30 @@ static void test_tcp_never_answers(void **state _unused_)
         close_fd(listener);
 }
 
+/* The loop goes on turning, and each try has its end; a module that ends its process ends another one. */
+static void test_token_never_answers(void **state _unused_)
+{
+        uint64_t before = now_usec();
+        char uri[512];
+        World *w;
+
+        (void)snprintf(uri, sizeof(uri), "pkcs11:token=x;object=y?module-path=%s", getenv("HANGING_TOKEN"));
+        for (unsigned i = 0; i < 2; i++) {
+                w = new_world(harness_free_port());
+                w->params.identity.key = uri;
+                w->params.connect_timeout_usec = i == 0 ? 400 * USEC_PER_MSEC : 5 * USEC_PER_SEC;
+                if (i == 1)
+                        assert_int_equal(setenv("TOKEN_CRASHES", "1", 1), 0);
+                start(w);
+                expect_failure(w, i == 0 ? "the token did not answer within 400ms"
+                                         : "the token's module has ended the process it was tried in");
+                expect_failure(w, "cannot use the key: the token"); /* the one before may not be gone yet */
+                free_world(w);
+        }
+        assert_int_equal(unsetenv("TOKEN_CRASHES"), 0);
+        assert_true(now_usec() - before < 8 * USEC_PER_SEC);
+}
+
 static void test_tls_never_answers(void **state _unused_)
 {
         uint64_t before = now_usec();
@@ -157,10 +181,11 @@ static void test_slow_broker_gets_it_all(void **state _unused_)
         end(w);
 }
 
-int main(void)
+int main(int argc, char *argv[])
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_tcp_never_answers),
+                cmocka_unit_test(test_token_never_answers),
                 cmocka_unit_test(test_tls_never_answers),
                 cmocka_unit_test(test_no_connack),
                 cmocka_unit_test(test_no_suback),
@@ -172,5 +197,9 @@ int main(void)
                 cmocka_unit_test(test_slow_broker_gets_it_all),
         };
 
+        int r = identity_probe_main(argc, argv);
+
+        if (r >= 0)
+                return r;
         return cmocka_run_group_tests(tests, set_up, tear_down);
 }
