@@ -6,6 +6,8 @@
  *     property  Progress (isi)     percent of the whole update, what is done now, nesting depth (always 1)
  *     property  LastError s        of the update under way, else of the last one; "" where it went well
  *     method    GetStatus() -> s   agent/status-json.h
+ *     method    GetStats() -> s    agent/status-json.h
+ *     method    GetHistory() -> a(sstsssssssttt)   LinkHistoryEntry of link/link-message.h, oldest first
  *     method    Suspend() Resume() Cancel(s why)
  *     signal    Completed(i)       0: the update succeeded, 1: it did not
  *
@@ -15,7 +17,8 @@
  * Served on a socket of our own (RUNTIME/control.sock, no bus daemon between; always) and on a bus (name org.otad1; if
  * configured). A bus that is absent, refuses the name or goes away is logged once and tried again every
  * CONTROL_BUS_RETRY_SEC; it never delays anything. Everyone who can connect may read; Suspend, Resume and Cancel are
- * for uid 0 and our own: by the kernel's word on the socket, by that of the bus daemon on a bus.
+ * for uid 0 and our own: by the kernel's word on the socket, by that of the bus daemon on a bus. About other users of a
+ * bus polkit is asked (CONTROL_POLKIT_*), where there is one.
  *
  * Watches how updates end and how fast they come in, from what the engine shows; decides nothing.
  */
@@ -37,6 +40,10 @@
 #define CONTROL_ERROR_TOO_LATE  "org.otad1.Error.TooLate"  /* past the point of no return */
 #define CONTROL_ERROR_FAILED    "org.otad1.Error.Failed"   /* anything else; the message says what */
 
+/* conf/org.otad1.policy */
+#define CONTROL_POLKIT_READ   "org.otad1.read"
+#define CONTROL_POLKIT_MANAGE "org.otad1.manage"
+
 enum { CONTROL_WHY_MAX = 256, CONTROL_BUS_RETRY_SEC = 30 };
 
 typedef struct Control Control;
@@ -51,6 +58,9 @@ typedef struct ControlParams {
 /* None but the last may be NULL; none may free the control. */
 typedef struct ControlOps {
         void (*status)(EngineStatus *ret, void *userdata); /* engine_status() */
+        void (*totals)(UpdateTotals *ret, void *userdata); /* engine_totals() */
+        /* Asks otad-installer; control_on_history() follows, from the loop. -ENOTCONN, -ENOMEM. */
+        int (*get_history)(void *userdata);
         /* Of the moment, for one answer; borrowed until the next call. */
         const struct CertificateWatch *(*certificates)(void *userdata);
         /* engine_suspend() and its like: 0, -EALREADY, -ENOENT, -EPERM, or another errno. */
@@ -70,6 +80,9 @@ _must_use_ int control_new(sd_event *event, const ControlParams *params, const C
                            Control **ret);
 Control *control_free(Control *control); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(Control *, control_free);
+
+/* What otad-installer remembers, for all who wait for it; or `failure`: why that cannot be told. */
+void control_on_history(Control *control, const Failure *failure, const LinkHistoryEntry *entries, size_t n_entries);
 
 /*
  * Something that is shown may have changed. To be called from inside WorldOps.changed, not later: an update can end and

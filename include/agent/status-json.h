@@ -12,6 +12,7 @@
  *   connected         true: the broker is reached
  *   suspended         true: by `otactl suspend`; the state can be another, where nothing can be put off
  *   job               {id, attempt}
+ *   local             name of the update's session, where otactl brought it and no job; job is null then
  *   targets           [{target, slot, size, written, durable, verified}]: bytes; slot null for a file; empty until
  *                     otad-installer has begun
  *   download          {protocol, percent, held, total, bytes_per_second, retries, stream}: held and total are bytes of
@@ -78,3 +79,10 @@ const char *status_next_format(char text[static STATUS_NEXT_MAX], const EngineSt
 
 /* How much of all files is here, 0 to 100: of the download, else of what otad-installer tells. */
 unsigned status_percent(const EngineStatus *status);
+
+/*
+ * What was fetched since otad started, as one JSON object with whole numbers, which GetStats() answers:
+ *   {schema: 1, otad: version, seconds: since the start, packets: {received, queued, processed, dropped}, requests, lost,
+ *   bytes, retries, download_seconds, bytes_per_second: on average while something was downloaded}
+ */
+_must_use_ int stats_json_format(const UpdateTotals *totals, uint64_t uptime_usec, char **ret);

@@ -23,6 +23,8 @@ uint64_t usec_add(uint64_t a, uint64_t b);
 /* a - b, 0 where b is later; USEC_INFINITY stays infinite. */
 uint64_t usec_sub(uint64_t a, uint64_t b);
 
-enum { DURATION_TEXT_MAX = 32 };
+enum { DURATION_TEXT_MAX = 32, TIMESTAMP_TEXT_MAX = 32 };
 /* "850ms", "30s", "2min 5s", "1h 30min", "for ever". Returns `text`. */
 const char *duration_format(char text[static DURATION_TEXT_MAX], uint64_t usec);
+/* A wall clock's time in UTC, RFC 3339: "2026-11-26T18:13:42Z"; "" where it has no such form. Returns `text`. */
+const char *timestamp_format(char text[static TIMESTAMP_TEXT_MAX], uint64_t wall_clock);

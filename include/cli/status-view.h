@@ -46,6 +46,7 @@ typedef struct StatusView {
         bool reboot_needed;
         char job[80];
         uint64_t attempt;
+        char local[96]; /* session of an update that is no job's */
         StatusViewTarget targets[STATUS_VIEW_TARGETS_MAX];
         size_t n_targets;
         struct {

@@ -52,6 +52,7 @@ typedef struct DownloadStats {
         uint64_t held_bytes;    /* handed to the installer, those of earlier runs included */
         uint64_t fetched_bytes; /* in this run */
         unsigned n_retries;
+        uint64_t n_pieces; /* of HTTPS bodies */
         DownloadPlane plane;
         unsigned file;
         StreamFetchStats stream; /* of all streams so far */

@@ -65,3 +65,4 @@ _must_use_ int engine_cancel(Engine *engine, const char *why, uint64_t now_usec)
 void engine_on_timer(Engine *engine, uint64_t now_usec);
 uint64_t engine_next_deadline(const Engine *engine); /* USEC_INFINITY: none; ask again after each event */
 void engine_status(const Engine *engine, EngineStatus *ret);
+void engine_totals(const Engine *engine, uint64_t now_usec, UpdateTotals *ret);

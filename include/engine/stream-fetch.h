@@ -51,6 +51,7 @@ typedef struct StreamFetchOps {
 typedef struct StreamFetchStats {
         uint64_t n_requests;
         uint64_t n_blocks;        /* new and right */
+        uint64_t n_delivered;     /* handed on whole, in order */
         uint64_t n_lost;          /* asked for again */
         uint64_t n_ignored;       /* repeated, foreign, of a wrong length */
         uint64_t round_trip_usec; /* smoothed; 0 before the first sample */

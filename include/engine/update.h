@@ -39,6 +39,7 @@ typedef struct UpdateParams {
 typedef struct UpdateStatus {
         UpdateState state;
         const JobKey *key;             /* not set: none */
+        const char *local_session;     /* of an update without a job, whose state this is then; "": none */
         const LinkState *device;       /* NULL: the installer has not answered yet */
         const DownloadStats *download; /* NULL: none in this run */
         const JobDocument *document;   /* NULL: not known in this run */
@@ -47,6 +48,22 @@ typedef struct UpdateStatus {
         uint64_t retry_usec;           /* when it goes on by itself; USEC_INFINITY: on an event */
         bool suspended_by_operator;
 } UpdateStatus;
+
+/*
+ * What was fetched since otad started, all downloads together. The four counts of packets are those of the FreeRTOS OTA
+ * agent (OtaAgentStatistics_t); a packet is a block of a stream, or a piece of an HTTPS body.
+ */
+typedef struct UpdateTotals {
+        uint64_t n_received;
+        uint64_t n_queued;    /* taken, to be handed on in order */
+        uint64_t n_processed; /* handed to otad-installer */
+        uint64_t n_dropped;   /* repeated, foreign, not understood */
+        uint64_t n_requests;  /* for blocks of streams */
+        uint64_t n_lost;      /* blocks asked for again */
+        uint64_t n_retries;   /* of downloads */
+        uint64_t n_bytes;
+        uint64_t download_usec; /* how long something was downloaded */
+} UpdateTotals;
 
 /* `outbox` and `queue` are borrowed; their accepted, gone and job events are to be passed on. */
 _must_use_ int update_new(const UpdateParams *params, const WorldOps *world, void *world_userdata, Outbox *outbox,
@@ -78,3 +95,6 @@ void update_on_progress(Update *update, uint64_t now_usec);
 void update_on_timer(Update *update, uint64_t now_usec);
 uint64_t update_next_deadline(const Update *update);
 void update_status(const Update *update, UpdateStatus *ret);
+void update_totals(const Update *update, uint64_t now_usec, UpdateTotals *ret);
+/* A packet that could not even be read. */
+void update_note_unreadable(Update *update);

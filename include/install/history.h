@@ -20,12 +20,14 @@ typedef struct HistoryEntry {
         char session[INSTALL_SESSION_MAX + 1];
         char job_id[INSTALL_JOB_ID_MAX + 1];
         uint64_t attempt;
+        char operation[16];                /* "update", "rollback": what `otactl rollback` did after a commit */
         char targets[HISTORY_TARGETS_MAX]; /* names with a comma between, cut where there are many */
         char result[16];                   /* "committed", "rolled-back" */
         char reason[64];                   /* failure word; "" after a commit */
         char detail[HISTORY_DETAIL_MAX];
         char previous_version[INSTALL_VERSION_MAX + 1];
         char version[INSTALL_VERSION_MAX + 1]; /* "" where the new software never ran */
+        uint64_t size_bytes;                   /* of all images; 0 for a rollback */
         uint64_t began_wall_usec;              /* since 1970 */
         uint64_t ended_wall_usec;
 } HistoryEntry;

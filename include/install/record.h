@@ -70,6 +70,7 @@ typedef struct InstallRecord {
         unsigned n_boots;           /* testing: starts in the new software; rolling back: in vain */
         bool tested;                /* version rule and selftest hooks passed in that boot */
         bool undone;                /* rolling back: the rollback hooks ran */
+        bool reverts;               /* back to what was committed before: nothing is written or read */
 } InstallRecord;
 
 #define INSTALL_RECORD_NAME "session"

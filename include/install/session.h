@@ -23,6 +23,13 @@
  * made primary, so that nothing unverified boots; a file that was switched and not committed is put back; what was being
  * written is removed. Slot states are left as they are: an unconfirmed slot stays the boot loader's to judge.
  *
+ * A local session (base/local-session.h) has no job and needs no otad: its owner, who began it, brings it up to
+ * install_session_activate(); until then it lasts as long as its owner does. From there it goes on by itself: tests,
+ * commits and releases as soon as the new software runs.
+ *
+ * A session that reverts goes back to what was committed before, as far as it is still there. Nothing is written, and
+ * nothing is read either: the slot was in use since, so that its bytes are not those that were signed.
+ *
  * Needs an event loop, links no bus. Boot ids and clocks: random(4) boot_id, CLOCK_BOOTTIME.
  */
 #pragma once
@@ -107,6 +114,7 @@ typedef enum InstallOutcome {
         INSTALL_OUTCOME_NOT_NOW,     /* a hook's reason in failure.detail */
         INSTALL_OUTCOME_BUSY,        /* another session is here, or another call is at work */
         INSTALL_OUTCOME_OUT_OF_TURN, /* not in this state */
+        INSTALL_OUTCOME_NOTHING,     /* nothing to go back to; failure.detail says why */
 } InstallOutcome;
 
 /*
@@ -134,6 +142,14 @@ bool install_session_is_working(const InstallSession *session);
 /* New session, or the same one again. Once DONE, status.files[].written_bytes is where each file goes on. */
 void install_session_begin(InstallSession *session, const InstallRequest *request, InstallDoneFn done,
                            void *userdata);
+/*
+ * A new local session that goes back to what the targets of `request` held before: of its files only the targets' names
+ * count. DONE: `installed`, and install_session_activate() is next. Who may ask for it is the caller's to judge.
+ */
+void install_session_revert(InstallSession *session, const InstallRequest *request, InstallDoneFn done,
+                            void *userdata);
+/* Who began the local session has gone: what is not activated is abandoned. */
+void install_session_owner_gone(InstallSession *session);
 /*
  * The bytes of file `file` from `offset` on, which must not be beyond what was written; below it, the file is
  * written again from there (the object in the store was replaced).

@@ -1,5 +1,5 @@
 /*
- * link-client: otad's end of the link to otad-installer.
+ * link-client: the end of the link to otad-installer that otad and otactl hold.
  *
  * Connects to the installer's socket and connects again with backoff when the connection is lost; "up" means
  * connected and the first GetState() answered. Calls are asynchronous. A call's deadline counts from the last
@@ -46,6 +46,9 @@ typedef void (*LinkBeginFn)(const LinkError *error, const LinkOffsets *offsets, 
 /* `fd`: the write end of the data pipe, non-blocking and close-on-exec, the callee's from here on; -1 on
  * error. */
 typedef void (*LinkWriteFn)(const LinkError *error, int fd, void *userdata);
+/* `entries`: borrowed for the callback. */
+typedef void (*LinkHistoryFn)(const LinkError *error, const LinkHistoryEntry *entries, size_t n_entries,
+                              void *userdata);
 typedef void (*LinkActivateFn)(const LinkError *error, bool reboot_needed, void *userdata);
 
 /* Starts to connect, from the loop. `ops` must outlive the client. -ENOMEM. */
@@ -68,4 +71,6 @@ _must_use_ int link_client_self_test(LinkClient *client, LinkDoneFn done, void *
 _must_use_ int link_client_commit(LinkClient *client, LinkDoneFn done, void *userdata);
 /* `why` is what the session's failure will say, unless it has one already. */
 _must_use_ int link_client_roll_back(LinkClient *client, const Failure *why, LinkDoneFn done, void *userdata);
+_must_use_ int link_client_revert(LinkClient *client, const LinkRevert *revert, LinkDoneFn done, void *userdata);
+_must_use_ int link_client_get_history(LinkClient *client, LinkHistoryFn done, void *userdata);
 _must_use_ int link_client_release(LinkClient *client, LinkDoneFn done, void *userdata);

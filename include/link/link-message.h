@@ -13,6 +13,8 @@
  *   Verify() SelfTest() Commit() Reboot() Release()
  *   Activate()                 -> b reboot needed
  *   RollBack(s word, s detail)
+ *   Revert(s session, as targets)  to what was committed before; for root only, by the kernel's word
+ *   GetHistory()               -> a(sstsssssssttt) oldest first, in the order of LinkHistoryEntry
  *   signal Progress(u file, t written, t durable, t verified)
  *   signal StateChanged(STATE)
  *   STATE = s session, s job_id, t attempt, s state, s word, s detail, b reboot_needed, b without_signature,
@@ -37,6 +39,7 @@
 #define LINK_ERROR_NAME_NOT_NOW     "org.otad1.Error.NotNow"    /* message: the hook's reason */
 #define LINK_ERROR_NAME_BUSY        "org.otad1.Error.Busy"      /* another session, or a step is still at work */
 #define LINK_ERROR_NAME_OUT_OF_TURN "org.otad1.Error.OutOfTurn" /* not in this state */
+#define LINK_ERROR_NAME_NOTHING     "org.otad1.Error.Nothing"   /* Revert(): there is nothing to go back to */
 
 enum {
         LINK_FILES_MAX = 10,   /* AWS IoT service quotas: files in one stream */
@@ -45,6 +48,10 @@ enum {
         LINK_TARGET_MAX = 64,  /* config: name of a target, and of a slot */
         LINK_CERT_MAX = 255,   /* the job's certfile: a selector in the trust store, never a path */
         LINK_VERSION_MAX = 128,
+        LINK_HISTORY_MAX = 100,
+        LINK_WORD_MAX = 64,
+        LINK_TARGETS_MAX = 255,
+        LINK_HISTORY_DETAIL_MAX = 199,
 };
 
 typedef struct LinkFile {
@@ -100,19 +107,46 @@ typedef struct LinkProgress {
         uint64_t verified_bytes;
 } LinkProgress;
 
+/* What a rollback after the commit is asked for. */
+typedef struct LinkRevert {
+        char session[LINK_SESSION_MAX + 1]; /* a local one: base/local-session.h */
+        size_t n_targets;                   /* 1..LINK_FILES_MAX */
+        char targets[LINK_FILES_MAX][LINK_TARGET_MAX + 1];
+} LinkRevert;
+
+/* A finished session. */
+typedef struct LinkHistoryEntry {
+        char session[LINK_SESSION_MAX + 1];
+        char job_id[LINK_JOB_ID_MAX + 1];
+        uint64_t attempt;
+        char operation[LINK_WORD_MAX + 1];  /* "update", "rollback" */
+        char targets[LINK_TARGETS_MAX + 1]; /* names with a comma between */
+        char result[LINK_WORD_MAX + 1];     /* "committed", "rolled-back" */
+        char reason[LINK_WORD_MAX + 1];     /* failure word; "" after a commit */
+        char detail[LINK_HISTORY_DETAIL_MAX + 1];
+        char previous_version[LINK_VERSION_MAX + 1];
+        char version[LINK_VERSION_MAX + 1]; /* "" where the new software never ran */
+        uint64_t size_bytes;                /* of all images; 0 for a rollback */
+        uint64_t began_wall_usec;           /* since 1970 */
+        uint64_t ended_wall_usec;
+} LinkHistoryEntry;
+
+#define LINK_HISTORY_SIGNATURE "(sstsssssssttt)"
+
 /* How a call ended otherwise than well. */
 typedef enum LinkErrorKind {
         LINK_ERROR_FAILED,  /* failure says why; the session's state says what becomes of it */
         LINK_ERROR_NOT_NOW, /* a hook asked for later; nothing is lost, call again */
         LINK_ERROR_BUSY,
         LINK_ERROR_OUT_OF_TURN,
-        LINK_ERROR_LOST, /* never on the wire: connection lost or no sign of life; outcome unknown */
+        LINK_ERROR_NOTHING, /* nothing to go back to */
+        LINK_ERROR_LOST,    /* never on the wire: connection lost or no sign of life; outcome unknown */
         _LINK_ERROR_MAX,
 } LinkErrorKind;
 
 typedef struct LinkError {
         LinkErrorKind kind;
-        Failure failure; /* NOT_NOW: FAILURE_HOOK_NOT_NOW; BUSY, OUT_OF_TURN, LOST: FAILURE_INSTALLER */
+        Failure failure; /* NOT_NOW: FAILURE_HOOK_NOT_NOW; BUSY, OUT_OF_TURN, NOTHING, LOST: FAILURE_INSTALLER */
 } LinkError;
 
 /*
@@ -127,6 +161,11 @@ _must_use_ int link_write_append(sd_bus_message *m, unsigned file, uint64_t offs
 _must_use_ int link_write_read(sd_bus_message *m, unsigned *ret_file, uint64_t *ret_offset);
 _must_use_ int link_roll_back_append(sd_bus_message *m, const Failure *why);
 _must_use_ int link_roll_back_read(sd_bus_message *m, Failure *ret);
+_must_use_ int link_revert_append(sd_bus_message *m, const LinkRevert *revert);
+_must_use_ int link_revert_read(sd_bus_message *m, LinkRevert *ret);
+_must_use_ int link_history_append(sd_bus_message *m, const LinkHistoryEntry *entries, size_t n_entries);
+/* *ret is the caller's to free(); NULL where there is none. Also -ENOMEM. */
+_must_use_ int link_history_read(sd_bus_message *m, LinkHistoryEntry **ret, size_t *ret_n);
 _must_use_ int link_progress_append(sd_bus_message *m, const LinkProgress *progress);
 _must_use_ int link_progress_read(sd_bus_message *m, LinkProgress *ret);
 _must_use_ int link_state_append(sd_bus_message *m, const LinkState *state);

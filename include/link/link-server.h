@@ -34,6 +34,10 @@ typedef struct LinkServerOps {
         void (*commit)(LinkReply *reply, void *userdata);
         void (*roll_back)(LinkReply *reply, const Failure *why, void *userdata);
         void (*release)(LinkReply *reply, void *userdata);
+        void (*revert)(LinkReply *reply, const LinkRevert *revert, void *userdata);
+        void (*get_history)(LinkReply *reply, void *userdata);
+        /* A connection has ended, as link_reply_peer() names it. */
+        void (*peer_gone)(const void *peer, void *userdata);
 } LinkServerOps;
 
 /* Listens as `params` says, see peer_bus_new() for the errors. `ops` must outlive the server. */
@@ -45,11 +49,19 @@ DEFINE_CLEANUP(LinkServer *, link_server_free);
 
 unsigned link_server_n_peers(const LinkServer *server);
 
+/* Which connection the call came from: a name to compare by, nothing else. */
+const void *link_reply_peer(const LinkReply *reply);
+/* Whose it is, by the kernel's word. */
+uid_t link_reply_uid(const LinkReply *reply);
+/* False once peer_gone() has named it, and for NULL. */
+bool link_server_has_peer(const LinkServer *server, const void *peer);
+
 void link_reply_ok(LinkReply *reply);
 void link_reply_offsets(LinkReply *reply, const LinkOffsets *offsets);
 /* The descriptor is sent as a duplicate; `fd` stays the caller's. */
 void link_reply_fd(LinkReply *reply, int fd);
 void link_reply_reboot_needed(LinkReply *reply, bool reboot_needed);
+void link_reply_history(LinkReply *reply, const LinkHistoryEntry *entries, size_t n_entries);
 void link_reply_error(LinkReply *reply, LinkErrorKind kind, FailureReason reason, const char *detail);
 
 /* To every peer; what cannot be sent is dropped. */

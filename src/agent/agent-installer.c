@@ -161,6 +161,27 @@ void agent_op_roll_back(const Failure *why, void *userdata)
         note_call(a, INSTALL_CALL_ROLL_BACK, link_client_roll_back(a->link, why, on_link_done, a));
 }
 
+static void on_link_history(const LinkError *error, const LinkHistoryEntry *entries, size_t n_entries, void *userdata)
+{
+        Agent *a = userdata;
+
+        a->history_asked = false;
+        if (a->control)
+                control_on_history(a->control, error ? &error->failure : NULL, entries, n_entries);
+}
+
+int agent_control_get_history(void *userdata)
+{
+        Agent *a = userdata;
+        int r;
+
+        if (a->history_asked)
+                return 0;
+        r = link_client_get_history(a->link, on_link_history, a);
+        a->history_asked = r >= 0;
+        return r;
+}
+
 static void on_link_up(const LinkState *state, void *userdata)
 {
         Agent *a = userdata;

@@ -46,6 +46,7 @@ struct Agent {
 
         LinkClient *link;
         InstallCall call; /* under way */
+        bool history_asked;
         int data_fd;
         sd_event_source *data_source;
 
@@ -92,6 +93,7 @@ void agent_op_call(InstallCall call, void *userdata);
 void agent_op_begin(const LinkBegin *begin, void *userdata);
 void agent_op_write(unsigned file, uint64_t offset, void *userdata);
 void agent_op_roll_back(const Failure *why, void *userdata);
+int agent_control_get_history(void *userdata);
 int agent_start_link(Agent *a);
 
 const CertificateWatch *agent_certificates(void *userdata); /* read anew */

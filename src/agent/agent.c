@@ -23,6 +23,8 @@ static void notify_status(Agent *a)
         if (status.update.state == UPDATE_STATE_IDLE)
                 snprintf(text, sizeof(text), "%s",
                          status.connected ? "Waiting for jobs" : "Not connected to the broker");
+        else if (status.update.local_session[0])
+                snprintf(text, sizeof(text), "Local update: %s", update_state_to_string(status.update.state));
         else
                 snprintf(text, sizeof(text), "Job %s: %s", status.update.key->job_id,
                          update_state_to_string(status.update.state));
@@ -152,6 +154,13 @@ static void on_control_status(EngineStatus *ret, void *userdata)
         engine_status(a->engine, ret);
 }
 
+static void on_control_totals(UpdateTotals *ret, void *userdata)
+{
+        Agent *a = userdata;
+
+        engine_totals(a->engine, now_usec(), ret);
+}
+
 static int on_control_suspend(void *userdata)
 {
         Agent *a = userdata;
@@ -203,6 +212,8 @@ static void on_control_bus(sd_bus *bus, void *userdata)
 
 static const ControlOps control_ops = {
         .status = on_control_status,
+        .totals = on_control_totals,
+        .get_history = agent_control_get_history,
         .certificates = agent_certificates,
         .suspend = on_control_suspend,
         .resume = on_control_resume,

@@ -1,75 +1,18 @@
-#include "agent/control.h"
+#include "control-private.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/status-json.h"
 #include "base/log.h"
 #include "base/time-util.h"
-#include "control-bus.h"
-#include "link/peer-bus.h"
-#include "status-watch.h"
 
 #define EMIT_MIN_USEC (250 * USEC_PER_MSEC)
 #define SAMPLE_USEC   (1 * USEC_PER_SEC) /* while bytes come in, for the speed */
 
-enum {
-        /* So many clients that may only look; the rest of PEER_BUS_PEERS_MAX is kept for those that may act. */
-        STRANGERS_MAX = PEER_BUS_PEERS_MAX / 2,
-        QUESTIONS_MAX = 16,
-        MESSAGE_MAX = 160,
-        LAST_ERROR_MAX = FAILURE_DETAIL_MAX + 64,
-};
-
-/* What the properties say. */
-typedef struct Shown {
-        const char *operation;
-        int32_t percent;
-        char message[MESSAGE_MAX];
-        char last_error[LAST_ERROR_MAX];
-} Shown;
-
-typedef enum Act { ACT_SUSPEND, ACT_RESUME, ACT_CANCEL } Act;
-
-/* A connection that we serve: one of the socket's peers, or the bus. */
-typedef struct Client {
-        Control *control;
-        struct Client *next;
-        sd_bus *bus;
-        sd_bus_slot *object;
-        bool is_bus;
-        uid_t uid; /* of the peer; on a bus each call has its own sender */
-} Client;
-
-/* A call that changes something, while the bus daemon is asked whose it is. */
-typedef struct Question {
-        Client *client;
-        struct Question *next;
-        sd_bus_slot *slot;
-        sd_bus_message *call;
-        Act act;
-} Question;
-
-struct Control {
-        char *thing_name;
-        const ControlOps *ops;
-        void *userdata;
-        PeerBus *socket;
-        ControlBus *bus;
-        Client *clients;
-        unsigned n_strangers;
-        Question *questions;
-        unsigned n_questions;
-
-        StatusWatch watch;
-        Shown shown;
-        Shown sent;
-        uint64_t sent_usec;
-        int n_completed; /* Completed signals still to be sent */
-        sd_event_source *timer;
-};
+/* So many clients that may only look; the rest of PEER_BUS_PEERS_MAX is kept for those that may act. */
+enum { STRANGERS_MAX = PEER_BUS_PEERS_MAX / 2 };
 
 /* -- what is shown ------------------------------------------------------------------------------------------------ */
 
@@ -103,9 +46,9 @@ static int32_t overall_percent(const EngineStatus *status)
         return 0;
 }
 
-static void show_failure(char text[static LAST_ERROR_MAX], const Failure *failure)
+static void show_failure(char text[static SHOWN_ERROR_MAX], const Failure *failure)
 {
-        snprintf(text, LAST_ERROR_MAX, "%s: %s", failure_reason_to_string(failure->reason), failure->detail);
+        snprintf(text, SHOWN_ERROR_MAX, "%s: %s", failure_reason_to_string(failure->reason), failure->detail);
 }
 
 static void show(Control *c, const EngineStatus *status)
@@ -116,7 +59,10 @@ static void show(Control *c, const EngineStatus *status)
 
         if (u->state != UPDATE_STATE_IDLE) {
                 shown.operation = "installing";
-                snprintf(shown.message, sizeof(shown.message), "%s %s", u->key ? u->key->job_id : "",
+                snprintf(shown.message, sizeof(shown.message), "%s %s",
+                         u->local_session && u->local_session[0] ? "local update"
+                         : u->key                                ? u->key->job_id
+                                                                 : "",
                          update_state_to_string(u->state));
                 if (u->failure && failure_is_set(u->failure))
                         show_failure(shown.last_error, u->failure);
@@ -233,231 +179,18 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
+void control_look(Control *c, EngineStatus *ret)
+{
+        observe(c, ret);
+        plan(c, ret);
+}
+
 void control_changed(Control *c)
 {
         EngineStatus status;
 
-        observe(c, &status);
-        plan(c, &status);
+        control_look(c, &status);
 }
-
-/* -- calls -------------------------------------------------------------------------------------------------------- */
-
-static bool may_act(uid_t uid)
-{
-        return uid == 0 || uid == geteuid();
-}
-
-static int refuse(sd_bus_message *call)
-{
-        return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_ACCESS_DENIED,
-                                          "Only root and the user that otad runs as may do this");
-}
-
-static int reply_error(sd_bus_message *call, Act act, int error)
-{
-        static const char *const already[] = {
-                [ACT_SUSPEND] = "Updates are suspended already",
-                [ACT_RESUME] = "Nothing is suspended",
-                [ACT_CANCEL] = "The update is about to end already",
-        };
-
-        if (error == -EALREADY)
-                return sd_bus_reply_method_errorf(call, CONTROL_ERROR_ALREADY, "%s", already[act]);
-        if (error == -ENOENT)
-                return sd_bus_reply_method_errorf(call, CONTROL_ERROR_NO_UPDATE, "There is no update to cancel");
-        if (error == -EPERM)
-                return sd_bus_reply_method_errorf(
-                        call, CONTROL_ERROR_TOO_LATE,
-                        "The new software is committed, the update cannot be cancelled any more");
-        return sd_bus_reply_method_errorf(call, CONTROL_ERROR_FAILED, "%s", strerror(-error));
-}
-
-static int cancel(Control *c, sd_bus_message *call)
-{
-        char text[CONTROL_WHY_MAX + 64];
-        const char *why;
-        int r;
-
-        r = sd_bus_message_read(call, "s", &why);
-        if (r < 0)
-                return r;
-        if (strlen(why) > CONTROL_WHY_MAX)
-                return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_INVALID_ARGS,
-                                                  "The reason has more than %d bytes", CONTROL_WHY_MAX);
-        snprintf(text, sizeof(text), "cancelled by an operator%s%s", why[0] ? ": " : "", why);
-        r = c->ops->cancel(text, c->userdata);
-        return r < 0 ? reply_error(call, ACT_CANCEL, r) : sd_bus_reply_method_return(call, NULL);
-}
-
-static int perform(Control *c, sd_bus_message *call, Act act)
-{
-        int r = 0;
-
-        switch (act) {
-        case ACT_SUSPEND:
-                r = c->ops->suspend(c->userdata);
-                break;
-        case ACT_RESUME:
-                r = c->ops->resume(c->userdata);
-                break;
-        case ACT_CANCEL:
-                r = cancel(c, call);
-                control_changed(c);
-                return r;
-        }
-        control_changed(c);
-        return r < 0 ? reply_error(call, act, r) : sd_bus_reply_method_return(call, NULL);
-}
-
-static Question *question_free(Question *question)
-{
-        Control *c = question->client->control;
-
-        for (Question **link = &c->questions; *link; link = &(*link)->next)
-                if (*link == question) {
-                        *link = question->next;
-                        break;
-                }
-        c->n_questions--;
-        sd_bus_slot_unref(question->slot);
-        sd_bus_message_unref(question->call);
-        free(question);
-        return NULL;
-}
-
-static int on_sender(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
-{
-        Question *question = userdata;
-        uint32_t uid;
-        int r;
-
-        /* A sender that has gone since has no user any more; then nobody hears this answer. */
-        if (sd_bus_message_is_method_error(m, NULL) || sd_bus_message_read(m, "u", &uid) < 0 || !may_act(uid))
-                r = refuse(question->call);
-        else
-                r = perform(question->client->control, question->call, question->act);
-        if (r < 0) {
-                (void)log_debug_errno(r, "Cannot answer a call on the bus: %m");
-                (void)sd_bus_reply_method_errno(question->call, r, NULL);
-        }
-        question_free(question);
-        return 0;
-}
-
-/* Not sd_bus_query_sender_creds(), which would block the loop on the bus daemon. */
-static int ask_for_sender(Client *client, sd_bus_message *call, Act act)
-{
-        Control *c = client->control;
-        Question *question;
-        int r;
-
-        if (!sd_bus_message_get_sender(call))
-                return refuse(call);
-        if (c->n_questions >= QUESTIONS_MAX)
-                return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_LIMITS_EXCEEDED, "Too many calls at a time");
-        question = calloc(1, sizeof(*question));
-        if (!question)
-                return -ENOMEM;
-        *question = (Question){.client = client, .next = c->questions, .call = sd_bus_message_ref(call), .act = act};
-        c->questions = question;
-        c->n_questions++;
-        r = sd_bus_call_method_async(client->bus, &question->slot, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                                     "org.freedesktop.DBus", "GetConnectionUnixUser", on_sender, question, "s",
-                                     sd_bus_message_get_sender(call));
-        if (r < 0) {
-                question_free(question);
-                return r;
-        }
-        return 1;
-}
-
-static int act_for(Client *client, sd_bus_message *call, Act act)
-{
-        if (client->is_bus)
-                return ask_for_sender(client, call, act);
-        return may_act(client->uid) ? perform(client->control, call, act) : refuse(call);
-}
-
-static int on_suspend(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
-{
-        return act_for(userdata, m, ACT_SUSPEND);
-}
-
-static int on_resume(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
-{
-        return act_for(userdata, m, ACT_RESUME);
-}
-
-static int on_cancel(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
-{
-        return act_for(userdata, m, ACT_CANCEL);
-}
-
-static int on_get_status(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
-{
-        Client *client = userdata;
-        Control *c = client->control;
-        StatusFacts facts = {.thing_name = c->thing_name, .last = &c->watch.last};
-        _cleanup_free_ char *text = NULL;
-        uint64_t now = now_usec();
-        EngineStatus status;
-        LinkState device;
-        int r;
-
-        observe(c, &status);
-        plan(c, &status);
-        facts.certificates = c->ops->certificates(c->userdata);
-        facts.bytes_per_second = (uint64_t)c->watch.bytes_per_second;
-        if (status.update.device) {
-                device = *status.update.device;
-                device.selftest_left_usec = status_watch_selftest_left(&c->watch, now);
-                status.update.device = &device;
-        }
-        r = status_json_format(&status, &facts, now, &text);
-        return r < 0 ? r : sd_bus_reply_method_return(m, "s", text);
-}
-
-static int get_operation(sd_bus *bus, const char *path, const char *interface, const char *property,
-                         sd_bus_message *reply, void *userdata, sd_bus_error *reterr)
-{
-        Client *client = userdata;
-
-        return sd_bus_message_append(reply, "s", client->control->shown.operation);
-}
-
-static int get_progress(sd_bus *bus, const char *path, const char *interface, const char *property,
-                        sd_bus_message *reply, void *userdata, sd_bus_error *reterr)
-{
-        Client *client = userdata;
-        const Shown *shown = &client->control->shown;
-
-        return sd_bus_message_append(reply, "(isi)", shown->percent, shown->message, (int32_t)1);
-}
-
-static int get_last_error(sd_bus *bus, const char *path, const char *interface, const char *property,
-                          sd_bus_message *reply, void *userdata, sd_bus_error *reterr)
-{
-        Client *client = userdata;
-
-        return sd_bus_message_append(reply, "s", client->control->shown.last_error);
-}
-
-/* Who may do what is judged here, by uid: sd-bus would ask for a capability instead. */
-static const sd_bus_vtable vtable[] = {
-        SD_BUS_VTABLE_START(0),
-        SD_BUS_PROPERTY("Operation", "s", get_operation, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-        SD_BUS_PROPERTY("Progress", "(isi)", get_progress, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-        SD_BUS_PROPERTY("LastError", "s", get_last_error, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-        SD_BUS_METHOD_WITH_ARGS("GetStatus", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", status), on_get_status,
-                                SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Suspend", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_suspend, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Resume", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_resume, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Cancel", SD_BUS_ARGS("s", why), SD_BUS_NO_RESULT, on_cancel,
-                                SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_SIGNAL_WITH_ARGS("Completed", SD_BUS_ARGS("i", result), 0),
-        SD_BUS_VTABLE_END,
-};
 
 /* -- clients ------------------------------------------------------------------------------------------------------ */
 
@@ -469,14 +202,14 @@ static int client_add(Control *c, sd_bus *bus, bool is_bus, uid_t uid)
         if (!client)
                 return -ENOMEM;
         *client = (Client){.control = c, .bus = bus, .is_bus = is_bus, .uid = uid};
-        r = sd_bus_add_object_vtable(bus, &client->object, CONTROL_PATH, CONTROL_INTERFACE, vtable, client);
+        r = control_add_object(client);
         if (r < 0) {
                 free(client);
                 return r;
         }
         client->next = c->clients;
         c->clients = client;
-        if (!is_bus && !may_act(uid))
+        if (!is_bus && !control_uid_may_act(uid))
                 c->n_strangers++;
         return 0;
 }
@@ -485,7 +218,7 @@ static int on_connect(sd_bus *bus, uid_t uid, void *userdata)
 {
         Control *c = userdata;
 
-        if (!may_act(uid) && c->n_strangers >= STRANGERS_MAX)
+        if (!control_uid_may_act(uid) && c->n_strangers >= STRANGERS_MAX)
                 return -EUSERS;
         return client_add(c, bus, false, uid);
 }
@@ -499,12 +232,8 @@ static void on_disconnect(sd_bus *bus, void *userdata)
 
                 if (client->bus != bus)
                         continue;
-                for (Question *question = c->questions, *next; question; question = next) {
-                        next = question->next;
-                        if (question->client == client)
-                                question_free(question);
-                }
-                if (!client->is_bus && !may_act(client->uid))
+                control_forget_questions(client);
+                if (!client->is_bus && !control_uid_may_act(client->uid))
                         c->n_strangers--;
                 *link = client->next;
                 sd_bus_slot_unref(client->object);
@@ -571,6 +300,7 @@ int control_new(sd_event *event, const ControlParams *params, const ControlOps *
                 if (r < 0)
                         return r;
         }
+        c->started_usec = now_usec();
         observe(c, &status);
         c->sent = c->shown;
         plan(c, &status);

@@ -3,11 +3,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
-#include <time.h>
 
+#include "base/json-writer.h"
 #include "base/time-util.h"
 #include "certificate-watch.h"
-#include "json-writer.h"
 
 static const char *const outcome_words[_STATUS_OUTCOME_MAX] = {
         [STATUS_OUTCOME_SUCCEEDED] = "succeeded",
@@ -205,6 +204,8 @@ static void write_certificates(JsonWriter *w, const CertificateWatch *watch)
 
 static void write_last(JsonWriter *w, const StatusResult *last)
 {
+        char when[TIMESTAMP_TEXT_MAX];
+
         if (!last || !job_key_is_set(&last->key)) {
                 json_writer_null(w, "last");
                 return;
@@ -214,7 +215,7 @@ static void write_last(JsonWriter *w, const StatusResult *last)
         json_writer_u64(w, "attempt", (uint64_t)last->key.execution_number);
         json_writer_text(w, "status", status_outcome_to_string(last->outcome));
         write_failure_members(w, &last->failure);
-        write_moment(w, "when", (int64_t)(last->wall_clock_usec / USEC_PER_SEC));
+        json_writer_text(w, "when", timestamp_format(when, last->wall_clock_usec));
         json_writer_close(w, '}');
 }
 
@@ -236,6 +237,7 @@ int status_json_format(const EngineStatus *status, const StatusFacts *facts, uin
         json_writer_bool(&w, "connected", status->connected);
         json_writer_bool(&w, "suspended", u->suspended_by_operator);
         write_job(&w, u->key);
+        json_writer_text(&w, "local", u->local_session);
         write_targets(&w, u->device);
         write_download(&w, status, facts);
         json_writer_bool(&w, "reboot_needed", u->device && u->device->reboot_needed);

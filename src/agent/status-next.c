@@ -142,12 +142,57 @@ static bool format_wait(char wait[static FAILURE_DETAIL_MAX + 64], const UpdateS
         return true;
 }
 
+/* An update that otactl brought: what otad-installer does by itself. */
+static void local_step(char step[static STEP_MAX], const EngineStatus *status)
+{
+        const LinkState *device = status->update.device;
+        char left[DURATION_TEXT_MAX] = "";
+
+        switch (status->update.state) {
+        case UPDATE_STATE_DOWNLOADING:
+        case UPDATE_STATE_VERIFYING:
+        case UPDATE_STATE_INSTALLED:
+                snprintf(step, STEP_MAX, "installs what otactl brings; jobs of the cloud wait");
+                return;
+        case UPDATE_STATE_ACTIVATING:
+                if (device && device->reboot_needed)
+                        snprintf(step, STEP_MAX,
+                                 "tests the new software after a reboot, which nobody asks for but you");
+                else
+                        snprintf(step, STEP_MAX, "switches to the new software, then tests it");
+                return;
+        case UPDATE_STATE_TESTING:
+                if (device && device->selftest_left_usec != USEC_INFINITY)
+                        snprintf(step, STEP_MAX, "rolls back unless the self-test passes within %s",
+                                 duration_format(left, device->selftest_left_usec));
+                else
+                        snprintf(step, STEP_MAX, "rolls back unless the self-test passes");
+                return;
+        case UPDATE_STATE_ROLLING_BACK:
+                snprintf(step, STEP_MAX, "goes back to the old software");
+                return;
+        case UPDATE_STATE_IDLE:
+        case UPDATE_STATE_ACCEPTED:
+        case UPDATE_STATE_SUSPENDED:
+        case UPDATE_STATE_COMMITTED:
+        case UPDATE_STATE_ROLLED_BACK:
+        case _UPDATE_STATE_MAX:
+                break;
+        }
+        snprintf(step, STEP_MAX, "ends the local update, then waits for jobs from the cloud");
+}
+
 const char *status_next_format(char text[static STATUS_NEXT_MAX], const EngineStatus *status, uint64_t now)
 {
         char step[STEP_MAX], wait[FAILURE_DETAIL_MAX + 64];
-        bool waits = status->update.state != UPDATE_STATE_IDLE && format_wait(wait, &status->update, now);
+        bool is_local = status->update.local_session && status->update.local_session[0];
+        bool waits =
+                !is_local && status->update.state != UPDATE_STATE_IDLE && format_wait(wait, &status->update, now);
 
-        update_step(step, status, waits);
+        if (is_local)
+                local_step(step, status);
+        else
+                update_step(step, status, waits);
         if (waits) {
                 snprintf(text, STATUS_NEXT_MAX, "%s, then %s.", wait, step);
         } else {

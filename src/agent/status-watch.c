@@ -52,12 +52,12 @@ static StatusOutcome outcome_of(const Failure *failure)
         return failure_reason_is_permanent(failure->reason) ? STATUS_OUTCOME_REJECTED : STATUS_OUTCOME_FAILED;
 }
 
-/* False: it was only put aside, as neither commit nor failure was seen. */
+/* False: it was only put aside, as neither commit nor failure was seen; or it was no job's, which the history tells. */
 static bool note_end(StatusWatch *w, uint64_t wall_clock)
 {
         bool committed = w->state == UPDATE_STATE_COMMITTED;
 
-        if (!committed && !failure_is_set(&w->failure))
+        if (!job_key_is_set(&w->key) || (!committed && !failure_is_set(&w->failure)))
                 return false;
         w->last = (StatusResult){.key = w->key, .wall_clock_usec = wall_clock};
         if (!committed) {

@@ -51,3 +51,13 @@ const char *duration_format(char text[static DURATION_TEXT_MAX], uint64_t usec)
                 snprintf(text, DURATION_TEXT_MAX, "%" PRIu64 "h %" PRIu64 "min", sec / 3600, sec / 60 % 60);
         return text;
 }
+
+const char *timestamp_format(char text[static TIMESTAMP_TEXT_MAX], uint64_t wall_clock)
+{
+        time_t seconds = (time_t)(wall_clock / USEC_PER_SEC);
+        struct tm tm;
+
+        if (!gmtime_r(&seconds, &tm) || strftime(text, TIMESTAMP_TEXT_MAX, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+                text[0] = '\0';
+        return text;
+}

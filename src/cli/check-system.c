@@ -5,10 +5,15 @@
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "check.h"
+#include "cli/format.h"
 #include "cli/status-view.h"
 #include "manager.h"
+
+/* Sessions, history and outbox, and the copies that are renamed over them. */
+enum { STATE_BYTES_MIN = 1024 * 1024 };
 
 bool check_program(Check *check, const char *subject, const char *path)
 {
@@ -31,6 +36,24 @@ bool check_program(Check *check, const char *subject, const char *path)
         return true;
 }
 
+/* Records are small, but an update without room for them fails. */
+static void check_state_space(Check *check, const char *subject, const char *path)
+{
+        char text[FORMAT_TEXT_MAX];
+        struct statvfs fs;
+
+        if (statvfs(path, &fs) < 0)
+                check_say(check, check_verdict_for(-errno), subject, NULL, "%s: %s", path, strerror(errno));
+        else if (fs.f_flag & ST_RDONLY)
+                check_say(check, CHECK_FAIL, subject, "mount it writable, or set another folder",
+                          "%s is on a read-only file system", path);
+        else if ((uint64_t)fs.f_bavail * fs.f_frsize < STATE_BYTES_MIN)
+                check_say(check, CHECK_FAIL, subject, "make room", "%s has only %s left", path,
+                          bytes_format(text, (uint64_t)fs.f_bavail * fs.f_frsize));
+        else if (fs.f_files > 0 && fs.f_favail == 0)
+                check_say(check, CHECK_FAIL, subject, "make room", "%s takes no more files", path);
+}
+
 /* The folder must be the owner's, or (for otad-installer) also our own; nobody else may write there. */
 static void check_state_folder(Check *check, const char *subject, const char *path, uid_t owner, const char *maker)
 {
@@ -49,6 +72,7 @@ static void check_state_folder(Check *check, const char *subject, const char *pa
                           (unsigned)st.st_uid, (unsigned)st.st_mode & 07777);
         } else {
                 check_say(check, CHECK_OK, subject, NULL, "%s", path);
+                check_state_space(check, subject, path);
         }
 }
 
@@ -94,6 +118,7 @@ static void check_otad(Check *check, sd_event *event)
                           "%s runs, but is not connected to the broker", view.otad);
         else
                 check_say(check, CHECK_OK, "otad", NULL, "%s runs and is connected, %s", view.otad, view.state);
+        check->connected = r >= 0 && view.connected;
 }
 
 static void check_installer(Check *check, sd_event *event)

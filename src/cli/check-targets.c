@@ -6,6 +6,7 @@
 #include <sys/statvfs.h>
 
 #include "check.h"
+#include "cli/format.h"
 #include "target/target.h"
 
 typedef struct BootAnswer {
@@ -72,6 +73,21 @@ static void check_boot(Check *check, const char *subject, const Target *target)
                           script->slots[primary]);
 }
 
+/* The next version lies beside the present one until it is activated. */
+static void check_space(Check *check, const char *subject, const char *path, uint64_t available)
+{
+        char needed[FORMAT_TEXT_MAX], left[FORMAT_TEXT_MAX];
+        struct stat st = {.st_size = 0};
+
+        if (stat(path, &st) >= 0 && available < (uint64_t)st.st_size)
+                check_say(check, CHECK_FAIL, subject, "make room beside it",
+                          "%s has %s, and only %s are left for the next version", path,
+                          bytes_format(needed, (uint64_t)st.st_size), bytes_format(left, available));
+        else
+                check_say(check, CHECK_OK, subject, NULL, "%s can be replaced, %s are left for it", path,
+                          bytes_format(left, available));
+}
+
 /* target_check() says that the folder is there; here, whether anything can be written in it. */
 static void check_folder(Check *check, const char *subject, const char *path)
 {
@@ -93,7 +109,7 @@ static void check_folder(Check *check, const char *subject, const char *path)
                 check_say(check, CHECK_FAIL, subject, "choose another path", "%s cannot be written: %s", folder,
                           strerror(errno));
         else
-                check_say(check, CHECK_OK, subject, NULL, "%s can be replaced", path);
+                check_space(check, subject, path, (uint64_t)fs.f_bavail * fs.f_frsize);
 }
 
 static void check_target(Check *check, const ConfigTarget *config)

@@ -2,7 +2,6 @@
  * The clock, and whose signature counts.
  */
 #include <inttypes.h>
-#include <time.h>
 
 #include "base/time-util.h"
 #include "check.h"
@@ -14,12 +13,9 @@ enum { EXPIRY_WARN_DAYS = 30 };
 
 static void check_clock(Check *check, const ClockSigns *signs)
 {
-        char text[32] = "?";
-        time_t seconds = (time_t)(signs->wall_clock_usec / USEC_PER_SEC);
-        struct tm tm;
+        char text[TIMESTAMP_TEXT_MAX];
 
-        if (gmtime_r(&seconds, &tm))
-                (void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+        (void)timestamp_format(text, signs->wall_clock_usec);
         if (signs->wall_clock_usec < CLOCK_REFERENCE_USEC)
                 check_say(check, CHECK_FAIL, "clock", "set it; a broker's certificate cannot be judged by it",
                           "%s cannot be", text);

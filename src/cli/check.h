@@ -28,6 +28,7 @@ typedef struct Check {
         const Config *config;
         CheckUser user;
         FILE *file;
+        bool connected; /* otad says that it is */
         unsigned n_failed;
         unsigned n_warned;
 } Check;
@@ -50,3 +51,4 @@ void check_trust(Check *check);   /* clock, trust store */
 void check_targets(Check *check); /* devices, folders, boot scripts */
 void check_system(Check *check);  /* user, folders, hook */
 void check_running(Check *check); /* otad, otad-installer */
+void check_broker(Check *check);  /* name, TCP, TLS; needless where otad is connected */

@@ -84,6 +84,8 @@ int command_check(const Options *options)
         check_targets(&check);
         check_system(&check);
         check_running(&check);
+        if (!check.connected)
+                check_broker(&check);
         if (check.n_failed == 0 && check.n_warned == 0)
                 puts("Nothing to complain about.");
         else

@@ -50,5 +50,6 @@ int command_resume(const Options *options)
 
 int command_cancel(const Options *options)
 {
-        return call(options, "Cancel", options->reason, "The update is cancelled; 'otactl watch' shows how it ends.");
+        return call(options, "Cancel", options->argument,
+                    "The update is cancelled; 'otactl watch' shows how it ends.");
 }

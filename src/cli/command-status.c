@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/local-session.h"
 #include "base/log.h"
 #include "cli/format.h"
 #include "cli/status-view.h"
@@ -15,9 +16,13 @@
 static void print_installer(const LinkState *state)
 {
         char written[FORMAT_TEXT_MAX], size[FORMAT_TEXT_MAX];
+        bool is_local = session_is_local(state->session);
 
-        printf("Installer %s%s%s%s\n", update_state_to_string(state->state), state->job_id[0] ? ", job " : "",
-               state->job_id, state->reboot_needed ? ", a reboot is needed" : "");
+        printf("Installer %s%s%s%s\n", update_state_to_string(state->state),
+               is_local           ? ", "
+               : state->job_id[0] ? ", job "
+                                  : "",
+               is_local ? state->session : state->job_id, state->reboot_needed ? ", a reboot is needed" : "");
         for (size_t i = 0; i < state->n_files; i++)
                 printf("Target    %s%s%s%s, %s of %s written\n", state->files[i].target,
                        state->files[i].slot[0] ? " (slot " : "", state->files[i].slot,
@@ -40,6 +45,10 @@ static int without_otad(sd_event *event, const Options *options)
                 (void)log_full_errno(LOG_NOTICE, r, "otad-installer cannot be asked either: %m");
         if (r < 0 || state.state == UPDATE_STATE_IDLE)
                 puts("Next      Nothing, until otad runs.");
+        else if (session_is_local(state.session))
+                puts(state.reboot_needed
+                             ? "Next      Tests the new software after a reboot, which is yours to ask for."
+                             : "Next      otad-installer ends the local update by itself.");
         else if (state.state == UPDATE_STATE_TESTING)
                 puts("Next      Rolls back, unless otad comes up and the self-test passes in time.");
         else

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "agent/control.h"
 #include "base/log.h"
@@ -14,11 +13,12 @@
 #include "cli/status-view.h"
 #include "command.h"
 #include "manager.h"
+#include "terminal-line.h"
 
 #define ASK_USEC       (1 * USEC_PER_SEC)
 #define RECONNECT_USEC (2 * USEC_PER_SEC)
 
-enum { LINE_MAX_COLUMNS = 512, DEFAULT_COLUMNS = 80, NOT_PRINTED = 1000 };
+enum { NOT_PRINTED = 1000 };
 
 typedef struct Watch {
         const Options *options;
@@ -27,8 +27,7 @@ typedef struct Watch {
         sd_bus_slot *answer; /* a GetStatus() under way */
         bool ask_again;
         sd_event_source *timer;
-        bool is_terminal;
-        bool line_drawn;
+        TerminalLine line;
         bool began;
         bool reconnected;
         StatusView view;       /* as last seen */
@@ -37,33 +36,6 @@ typedef struct Watch {
 
 /* -- output ------------------------------------------------------------------------------------------------------- */
 
-static unsigned columns(void)
-{
-        struct winsize size;
-
-        if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0)
-                return DEFAULT_COLUMNS;
-        return MIN2(size.ws_col, (unsigned)LINE_MAX_COLUMNS);
-}
-
-/* Carriage return and "erase in line": ECMA-48, EL. */
-static void erase_line(Watch *w)
-{
-        if (w->line_drawn)
-                fputs("\r\x1b[K", stdout);
-        w->line_drawn = false;
-}
-
-static void draw_line(Watch *w)
-{
-        char line[LINE_MAX_COLUMNS + 1];
-
-        erase_line(w);
-        /* A full last column would make some terminals go to the next line. */
-        fputs(status_view_progress(&w->view, columns() - 1, line, sizeof(line)), stdout);
-        w->line_drawn = true;
-}
-
 _printf_(2, 3) static void print_line(Watch *w, const char *format, ...)
 {
         char clock[16];
@@ -71,7 +43,7 @@ _printf_(2, 3) static void print_line(Watch *w, const char *format, ...)
         struct tm tm;
         va_list args;
 
-        erase_line(w);
+        terminal_line_erase(&w->line);
         if (localtime_r(&now, &tm) && strftime(clock, sizeof(clock), "%H:%M:%S", &tm) > 0)
                 printf("%s  ", clock);
         va_start(args, format);
@@ -104,17 +76,17 @@ static void print_changes(Watch *w, const StatusView *now)
 static void print_progress(Watch *w)
 {
         uint64_t tens = w->view.download.percent / 10;
-        char line[LINE_MAX_COLUMNS + 1];
+        char line[TERMINAL_LINE_MAX + 1];
 
         if (!w->view.download.protocol[0] || w->view.waiting.reason[0] || tens == w->printed_tens)
                 return;
         w->printed_tens = tens;
-        print_line(w, "%s", status_view_progress(&w->view, DEFAULT_COLUMNS, line, sizeof(line)));
+        print_line(w, "%s", status_view_progress(&w->view, TERMINAL_LINE_DEFAULT, line, sizeof(line)));
 }
 
 static void finish(Watch *w, int code)
 {
-        erase_line(w);
+        terminal_line_erase(&w->line);
         (void)sd_event_exit(w->event, code);
 }
 
@@ -132,7 +104,7 @@ static void take_status(Watch *w, const char *text)
         bool ended, missed;
 
         if (status_view_parse(text, &now) < 0) {
-                erase_line(w);
+                terminal_line_erase(&w->line);
                 manager_explain(-EBADMSG, "");
                 finish(w, EXIT_FAILED);
                 return;
@@ -152,8 +124,8 @@ static void take_status(Watch *w, const char *text)
                 finish(w, strcmp(now.last.status, "succeeded") == 0 ? EXIT_FINE : EXIT_FAILED);
                 return;
         }
-        if (w->is_terminal)
-                draw_line(w);
+        if (w->line.is_terminal)
+                terminal_line_draw(&w->line, &w->view);
         else
                 print_progress(w);
         fflush(stdout);
@@ -268,7 +240,7 @@ static int prepare(Watch *w)
 
 int command_watch(const Options *options)
 {
-        Watch w = {.options = options, .is_terminal = isatty(STDOUT_FILENO), .printed_tens = NOT_PRINTED};
+        Watch w = {.options = options, .line = terminal_line_open(), .printed_tens = NOT_PRINTED};
         char why[MANAGER_WHY_MAX] = "";
         int r;
 

@@ -23,7 +23,11 @@ typedef struct Options {
         Config *config;          /* NULL: could not be read, which is fine for who only asks otad */
         bool json;
         bool until_done;
-        const char *reason; /* "": none */
+        bool reboot;
+        const char *target;    /* NULL: none is named, as for the next two */
+        const char *signature; /* a file */
+        const char *cert;
+        const char *argument; /* the file, or why; "": none */
 } Options;
 
 int command_status(const Options *options);
@@ -32,6 +36,11 @@ int command_check(const Options *options);
 int command_suspend(const Options *options);
 int command_resume(const Options *options);
 int command_cancel(const Options *options);
+int command_install(const Options *options);
+int command_verify(const Options *options);
+int command_rollback(const Options *options);
+int command_history(const Options *options);
+int command_stats(const Options *options);
 
 #define DEFAULT_RUNTIME_DIR "/run/otad"
 

@@ -181,21 +181,51 @@ void manager_explain(int error, const char *why)
                 log_error("otad cannot be asked (%s)", why);
 }
 
-int installer_get_state(sd_event *event, const Options *options, LinkState *ret)
+int manager_call(const Manager *m, const char *member, sd_bus_message **ret, char why[static MANAGER_WHY_MAX])
+{
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r;
+
+        r = sd_bus_call_method(m->bus, m->destination, CONTROL_PATH, CONTROL_INTERFACE, member, &error, ret, "");
+        if (r < 0)
+                snprintf(why, MANAGER_WHY_MAX, "%s", error.message ?: strerror(-r));
+        return r < 0 ? r : 0;
+}
+
+static int ask_installer(sd_event *event, const Options *options, const char *member, sd_bus_message **ret)
 {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_(sd_bus_close_unrefp) sd_bus *bus = NULL;
         _cleanup_free_ char *path = NULL;
         int r;
 
-        if (asprintf(&path, "%s/installer.sock", options_runtime_dir(options)) < 0)
+        if (asprintf(&path, "%s/installer.sock", options_runtime_dir(options)) < 0) {
+                path = NULL;
                 return -ENOMEM;
+        }
         r = open_peer(event, path, "installer", &bus);
         if (r >= 0)
-                r = ask_once(bus, NULL, LINK_PATH, LINK_INTERFACE, "GetState", &reply);
+                r = ask_once(bus, NULL, LINK_PATH, LINK_INTERFACE, member, &reply);
         if (r < 0)
                 return r;
         if (sd_bus_message_is_method_error(reply, NULL))
                 return -sd_bus_message_get_errno(reply);
-        return link_state_read(reply, ret);
+        *ret = TAKE_PTR(reply);
+        return 0;
+}
+
+int installer_get_state(sd_event *event, const Options *options, LinkState *ret)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        int r = ask_installer(event, options, "GetState", &reply);
+
+        return r < 0 ? r : link_state_read(reply, ret);
+}
+
+int installer_get_history(sd_event *event, const Options *options, LinkHistoryEntry **ret, size_t *ret_n)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        int r = ask_installer(event, options, "GetHistory", &reply);
+
+        return r < 0 ? r : link_history_read(reply, ret, ret_n);
 }

@@ -28,8 +28,17 @@ _must_use_ int manager_open(sd_event *event, const Options *options, Manager *re
                             char why[static MANAGER_WHY_MAX]);
 void manager_done(Manager *manager);
 
+/*
+ * One call without arguments. *ret is the caller's. A negative errno where otad does not answer or answers with an error;
+ * `why` then says what.
+ */
+_must_use_ int manager_call(const Manager *manager, const char *member, sd_bus_message **ret,
+                            char why[static MANAGER_WHY_MAX]);
+
 /* Says on stderr that otad is not running, or why it cannot be asked. */
 void manager_explain(int error, const char *why);
 
 /* otad-installer's own word; connecting starts it where it is socket-activated. -EACCES: not for this user. */
 _must_use_ int installer_get_state(sd_event *event, const Options *options, LinkState *ret);
+/* *ret is the caller's to free(). */
+_must_use_ int installer_get_history(sd_event *event, const Options *options, LinkHistoryEntry **ret, size_t *ret_n);

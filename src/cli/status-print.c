@@ -88,6 +88,10 @@ void status_view_print(const StatusView *view, FILE *file)
                 print_label(file, "Job");
                 fprintf(file, "%s (attempt %" PRIu64 ")\n", view->job, view->attempt);
         }
+        if (view->local[0]) {
+                print_label(file, "Local");
+                fprintf(file, "%s, by otactl\n", view->local);
+        }
         for (size_t i = 0; i < view->n_targets; i++)
                 print_target(&view->targets[i], file);
         if (view->download.protocol[0])

@@ -125,6 +125,7 @@ int status_view_parse(const char *text, StatusView *ret)
         ret->reboot_needed = read_bool(json, "reboot_needed");
         READ_TEXT(member(json, "job"), "id", ret->job);
         ret->attempt = read_number(member(json, "job"), "attempt");
+        READ_TEXT(json, "local", ret->local);
         read_targets(member(json, "targets"), ret);
         read_download(member(json, "download"), ret);
         READ_TEXT(member(json, "failure"), "error", ret->failure.error);

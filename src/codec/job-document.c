@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/text.h"
-#include "base64.h"
 #include "codec/job-document.h"
 #include "json.h"
 

@@ -141,6 +141,7 @@ static void add_stream_stats(StreamFetchStats *sum, const StreamFetchStats *stat
 {
         sum->n_requests += stats->n_requests;
         sum->n_blocks += stats->n_blocks;
+        sum->n_delivered += stats->n_delivered;
         sum->n_lost += stats->n_lost;
         sum->n_ignored += stats->n_ignored;
         sum->round_trip_usec = stats->round_trip_usec;
@@ -595,6 +596,7 @@ int download_on_http_data(Download *d, const uint8_t *data, size_t n_data, uint6
         pace_spend(&d->http_pace, (uint64_t)n);
         if (skipped + (size_t)n == n_data) {
                 d->http_skip -= skipped;
+                d->stats.n_pieces++;
                 return 0;
         }
         /* curl gives a paused chunk again from its start. */

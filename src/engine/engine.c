@@ -327,6 +327,8 @@ static void on_stream(Engine *e, const Topic *topic, const void *payload, size_t
         if (topic->kind == TOPIC_STREAM_DATA) {
                 if (stream_block_parse(payload, n_payload, &block, reterr) >= 0)
                         download_on_stream_block(download, topic->stream_id, &block, now);
+                else
+                        update_note_unreadable(e->update);
         } else if (topic->kind == TOPIC_STREAM_REJECTED) {
                 if (stream_rejection_parse(payload, n_payload, &rejection, reterr) >= 0)
                         download_on_stream_rejection(download, topic->stream_id, &rejection, now);
@@ -513,6 +515,11 @@ uint64_t engine_next_deadline(const Engine *e)
 
         deadline = MIN2(deadline, package_report_next_deadline(e->package));
         return MIN2(deadline, update_next_deadline(e->update));
+}
+
+void engine_totals(const Engine *e, uint64_t now, UpdateTotals *ret)
+{
+        update_totals(e->update, now, ret);
 }
 
 void engine_status(const Engine *e, EngineStatus *ret)

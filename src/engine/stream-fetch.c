@@ -356,6 +356,7 @@ static bool deliver(StreamFetch *f, const uint8_t *direct, uint64_t now_usec)
                 *slot_of(f, f->base) = (Slot){.state = SLOT_MISSING};
                 f->base++;
                 f->base_skip = 0;
+                f->stats.n_delivered++;
                 direct = NULL;
                 f->last_block_usec = now_usec;
         }

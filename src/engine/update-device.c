@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/local-session.h"
 #include "base/log.h"
 #include "base/time-util.h"
 #include "update-private.h"
@@ -13,12 +14,40 @@ enum {
         OUT_OF_TURN_MAX = 30,
 };
 
+/* An update that otactl brought. What the cloud has waits, and no call of ours disturbs it. */
+static void stand_aside(Update *u, uint64_t now_usec)
+{
+        if (u->aside)
+                return;
+        log_notice("A local update is at hand (%s), jobs wait for its end", u->device.session);
+        if (job_key_is_set(&u->key)) {
+                job_queue_put_back(u->queue);
+                update_drop_job(u, now_usec);
+        }
+        u->aside = true;
+}
+
+static void step_back_in(Update *u, uint64_t now_usec)
+{
+        log_info("The local update has ended, jobs go on");
+        u->aside = false;
+        u->failure = (Failure){0};
+        u->retry_usec = USEC_INFINITY;
+        job_queue_let_go(u->queue, now_usec);
+}
+
 /* A session that an earlier run of otad began, or that we took for over. */
 static void adopt(Update *u, uint64_t now_usec)
 {
         char ours[JOB_KEY_TEXT_MAX];
         JobKey key;
 
+        if (session_is_local(u->device.session)) {
+                stand_aside(u, now_usec);
+                return;
+        }
+        if (u->aside)
+                step_back_in(u, now_usec);
         if (!u->device.session[0] || strcmp(u->device.session, job_key_format(&u->key, ours)) == 0)
                 return;
         if (job_key_is_set(&u->key)) {
@@ -44,7 +73,7 @@ void update_on_device_up(Update *u, const LinkState *state, uint64_t now_usec)
         u->device = *state;
         u->device_known = true;
         u->call = INSTALL_CALL_NONE;
-        u->download = download_free(u->download);
+        update_end_download(u);
         u->begun = u->downloaded = u->self_tested = false;
         adopt(u, now_usec);
         u->world->changed(u->world_userdata);
@@ -55,7 +84,7 @@ void update_on_device_down(Update *u, const Failure *failure, uint64_t now_usec)
 {
         u->device_known = u->begun = false;
         u->call = INSTALL_CALL_NONE;
-        u->download = download_free(u->download);
+        update_end_download(u);
         update_set_waiting(u, "otad-installer is not reached");
         if (u->state == UPDATE_STATE_DOWNLOADING || u->state == UPDATE_STATE_VERIFYING)
                 update_enter(u, UPDATE_STATE_SUSPENDED, now_usec);
@@ -110,6 +139,7 @@ static void on_call_failed(Update *u, InstallCall which, const LinkError *error,
                 break;
         case LINK_ERROR_BUSY:
         case LINK_ERROR_OUT_OF_TURN:
+        case LINK_ERROR_NOTHING:
                 on_out_of_turn(u, &error->failure, now_usec);
                 break;
         case LINK_ERROR_FAILED:

@@ -228,7 +228,7 @@ JobVerdict update_on_job(Update *u, const JobExecution *execution, uint64_t now_
         memcpy(u->targets, targets, sizeof(targets));
         if (job_key_equal(&key, &u->key))
                 return on_held_job(u, execution, TAKE_PTR(document), now_usec);
-        if (job_key_is_set(&u->key))
+        if (job_key_is_set(&u->key) || u->aside)
                 return JOB_VERDICT_WAIT; /* one after the other */
         return on_new_job(u, &key, execution, TAKE_PTR(document), now_usec);
 }

@@ -23,6 +23,7 @@ struct Update {
         UpdateState state;
         bool connected;
         bool suspended; /* by the operator */
+        bool aside;     /* a local session is at hand, which is the installer's and otactl's alone */
         bool metered;   /* the connection */
 
         /* the job */
@@ -44,6 +45,8 @@ struct Update {
         uint64_t resumed_bytes; /* of all files, at the last Begin() */
         unsigned n_pipes_lost;
         Download *download;
+        UpdateTotals totals; /* of the downloads before */
+        uint64_t downloading_since_usec;
         bool downloaded;
         bool self_tested;
         bool rebooting;
@@ -72,6 +75,8 @@ void update_set_waiting(Update *u, const char *why);
 void update_report(Update *u, uint64_t now_usec);
 /* Connects again after a goodbye that led to no reboot. */
 void update_come_back(Update *u);
+/* The only place that ends a download: what it did is counted. */
+void update_end_download(Update *u);
 /* Lets go of the job; forgetting it also has the queue look for the next one. */
 void update_drop_job(Update *u, uint64_t now_usec);
 void update_forget(Update *u, uint64_t now_usec);

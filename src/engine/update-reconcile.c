@@ -29,7 +29,7 @@ void update_call(Update *u, InstallCall which)
 static void call_roll_back(Update *u)
 {
         assert(u->call == INSTALL_CALL_NONE && failure_is_set(&u->failure));
-        u->download = download_free(u->download);
+        update_end_download(u);
         update_set_waiting(u, "");
         u->call = INSTALL_CALL_ROLL_BACK;
         u->world->roll_back(&u->failure, u->world_userdata);
@@ -41,7 +41,7 @@ static void call_begin(Update *u)
         char session[JOB_KEY_TEXT_MAX];
 
         assert(u->call == INSTALL_CALL_NONE && u->document);
-        u->download = download_free(u->download); /* it counts from offsets that are not true any more */
+        update_end_download(u); /* it counts from offsets that are not true any more */
         u->downloaded = false;
         begin.n_files = u->document->n_files;
         snprintf(begin.session, sizeof(begin.session), "%s", job_key_format(&u->key, session));
@@ -312,13 +312,20 @@ static void reconcile_idle(Update *u, uint64_t now_usec)
         if (u->document)
                 update_enter(u, UPDATE_STATE_ACCEPTED, now_usec);
         u->begun = u->downloaded = u->self_tested = false;
-        u->download = download_free(u->download);
+        update_end_download(u);
         if (!is_ready(u) || !update_may_download(u, now_usec))
                 return;
         if (u->claimed)
                 call_begin(u);
         else
                 update_set_waiting(u, "the cloud has not taken the first status yet");
+}
+
+/* It goes on without us; only an operator's cancel is passed on. */
+static void reconcile_local(Update *u)
+{
+        if (failure_is_set(&u->failure) && u->device.state <= UPDATE_STATE_TESTING)
+                call_roll_back(u);
 }
 
 void update_reconcile(Update *u, uint64_t now_usec)
@@ -328,6 +335,10 @@ void update_reconcile(Update *u, uint64_t now_usec)
         if (u->retry_usec != USEC_INFINITY && now_usec < u->retry_usec)
                 return;
         u->retry_usec = u->policy_usec = USEC_INFINITY;
+        if (u->aside) {
+                reconcile_local(u);
+                return;
+        }
         if (u->device.state != UPDATE_STATE_ACTIVATING)
                 update_come_back(u);
         /* Whatever it is, the installer knows better: from there on as if it had been found at the start. */

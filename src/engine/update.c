@@ -98,6 +98,10 @@ void update_enter(Update *u, UpdateState next, uint64_t now_usec)
                 return;
         assert(transitions[last] & (1u << next));
         log_info("Job %s: %s -> %s", u->key.job_id, update_state_to_string(last), update_state_to_string(next));
+        if (last == UPDATE_STATE_DOWNLOADING)
+                u->totals.download_usec += usec_sub(now_usec, u->downloading_since_usec);
+        if (next == UPDATE_STATE_DOWNLOADING)
+                u->downloading_since_usec = now_usec;
         u->state = next;
         u->retry_usec = USEC_INFINITY;
         u->world->changed(u->world_userdata);
@@ -134,9 +138,45 @@ void update_come_back(Update *u)
         u->world->come_back(u->world_userdata);
 }
 
+static void add_download(UpdateTotals *totals, const DownloadStats *download)
+{
+        const StreamFetchStats *stream = &download->stream;
+
+        totals->n_received += stream->n_blocks + stream->n_ignored + download->n_pieces;
+        totals->n_queued += stream->n_blocks + download->n_pieces;
+        totals->n_processed += stream->n_delivered + download->n_pieces;
+        totals->n_dropped += stream->n_ignored;
+        totals->n_requests += stream->n_requests;
+        totals->n_lost += stream->n_lost;
+        totals->n_retries += download->n_retries;
+        totals->n_bytes += download->fetched_bytes;
+}
+
+void update_end_download(Update *u)
+{
+        if (u->download)
+                add_download(&u->totals, download_stats(u->download));
+        u->download = download_free(u->download);
+}
+
+void update_totals(const Update *u, uint64_t now_usec, UpdateTotals *ret)
+{
+        *ret = u->totals;
+        if (u->download)
+                add_download(ret, download_stats(u->download));
+        if (u->state == UPDATE_STATE_DOWNLOADING)
+                ret->download_usec += usec_sub(now_usec, u->downloading_since_usec);
+}
+
+void update_note_unreadable(Update *u)
+{
+        u->totals.n_received++;
+        u->totals.n_dropped++;
+}
+
 void update_drop_job(Update *u, uint64_t now_usec)
 {
-        u->download = download_free(u->download);
+        update_end_download(u);
         u->document = job_document_free(u->document);
         update_enter(u, UPDATE_STATE_IDLE, now_usec);
         u->key = (JobKey){0};
@@ -208,7 +248,7 @@ int update_cancel(Update *u, const char *why, uint64_t now_usec)
 
         if (u->device.state == UPDATE_STATE_COMMITTED)
                 return -EPERM;
-        if (!job_key_is_set(&u->key) || u->concluded || u->gone)
+        if ((!job_key_is_set(&u->key) && !u->aside) || u->concluded || u->gone)
                 return -ENOENT;
         if (failure_is_set(&u->failure))
                 return -EALREADY;
@@ -284,8 +324,9 @@ uint64_t update_next_deadline(const Update *u)
 void update_status(const Update *u, UpdateStatus *ret)
 {
         *ret = (UpdateStatus){
-                .state = u->state,
+                .state = u->aside && u->device_known ? u->device.state : u->state,
                 .key = &u->key,
+                .local_session = u->aside ? u->device.session : "",
                 .device = u->device_known ? &u->device : NULL,
                 .download = u->download ? download_stats(u->download) : NULL,
                 .document = u->document,

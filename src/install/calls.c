@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/local-session.h"
 #include "base/log.h"
 #include "base/time-util.h"
 #include "session-private.h"
@@ -14,7 +15,7 @@ static const char *verb_to_string(Verb verb)
                 [VERB_BEGIN] = "Begin",      [VERB_VERIFY] = "Verify",      [VERB_ACTIVATE] = "Activate",
                 [VERB_REBOOT] = "Reboot",    [VERB_SELF_TEST] = "SelfTest", [VERB_COMMIT] = "Commit",
                 [VERB_RELEASE] = "Release",  [VERB_ROLL_BACK] = "rollback", [VERB_STARTUP] = "start",
-                [VERB_RECOVER] = "recovery",
+                [VERB_RECOVER] = "recovery", [VERB_REVERT] = "Revert",
         };
 
         return words[verb];
@@ -83,9 +84,9 @@ static void run(InstallSession *s, Verb verb, bool in_turn, void (*plan)(Install
                 plan(s);
 }
 
-static void begin_new(InstallSession *s, const InstallRequest *request, InstallDoneFn done, void *userdata)
+/* A record for a session that is to begin, its targets bound. */
+static int prepare_record(InstallSession *s, const InstallRequest *request, Failure *reterr)
 {
-        Failure failure = {.reason = FAILURE_NONE};
         int r;
 
         memset(&s->record, 0, sizeof(s->record));
@@ -93,24 +94,65 @@ static void begin_new(InstallSession *s, const InstallRequest *request, InstallD
         s->record.began_wall_usec = wall_clock_usec();
         r = install_request_check(request);
         if (r < 0)
-                (void)fail(&failure, FAILURE_INSTALLER, EBADMSG, "the request is out of bounds");
-        if (r >= 0)
-                r = session_bind_targets(s, &failure);
+                return fail(reterr, FAILURE_INSTALLER, EBADMSG, "the request is out of bounds");
+        return session_bind_targets(s, reterr);
+}
+
+static void note_previous_versions(InstallSession *s)
+{
+        failure_set(&s->damage, FAILURE_NONE, "");
+        s->owned = session_is_local(s->record.request.session);
+        for (unsigned i = 0; i < s->n_runs; i++)
+                policy_read_version(s->runs[i].target->version_file, s->runs[i].target->version_key,
+                                    s->record.files[i].previous_version);
+}
+
+static void refuse_request(InstallSession *s, const InstallRequest *request, const Failure *failure,
+                           InstallDoneFn done, void *userdata)
+{
+        s->n_runs = 0;
+        log_warning("%s: refused: %s", request->session, failure->detail);
+        done(INSTALL_OUTCOME_FAILED, failure, userdata);
+}
+
+static void begin_new(InstallSession *s, const InstallRequest *request, InstallDoneFn done, void *userdata)
+{
+        Failure failure = {.reason = FAILURE_NONE};
+        int r;
+
+        r = prepare_record(s, request, &failure);
         if (r >= 0)
                 r = policy_check_space(s->params, &failure);
         for (size_t i = 0; r >= 0 && i < request->n_files; i++)
                 r = policy_check_file(s->params, &request->files[i], &failure);
         if (r < 0) {
-                s->n_runs = 0;
-                log_warning("%s: refused: %s", request->session, failure.detail);
-                done(INSTALL_OUTCOME_FAILED, &failure, userdata);
+                refuse_request(s, request, &failure, done, userdata);
                 return;
         }
-        failure_set(&s->damage, FAILURE_NONE, "");
-        for (unsigned i = 0; i < s->n_runs; i++)
-                policy_read_version(s->runs[i].target->version_file, s->runs[i].target->version_key,
-                                    s->record.files[i].previous_version);
+        note_previous_versions(s);
         run(s, VERB_BEGIN, true, plans_begin, done, userdata);
+}
+
+void install_session_revert(InstallSession *s, const InstallRequest *request, InstallDoneFn done, void *userdata)
+{
+        Failure failure = {.reason = FAILURE_NONE};
+
+        if (!s->ready || s->plan.running) {
+                answer_busy(s, done, userdata);
+                return;
+        }
+        if (s->has_session) {
+                (void)fail(&failure, FAILURE_INSTALLER, EBUSY, "session %s is here", s->record.request.session);
+                done(INSTALL_OUTCOME_BUSY, &failure, userdata);
+                return;
+        }
+        if (prepare_record(s, request, &failure) < 0) {
+                refuse_request(s, request, &failure, done, userdata);
+                return;
+        }
+        s->record.reverts = true;
+        note_previous_versions(s);
+        run(s, VERB_REVERT, true, plans_revert, done, userdata);
 }
 
 void install_session_begin(InstallSession *s, const InstallRequest *request, InstallDoneFn done, void *userdata)

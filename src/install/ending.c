@@ -124,6 +124,7 @@ void session_on_plan_end(InstallSession *s, Verb verb, InstallOutcome outcome, c
         case VERB_RELEASE:
                 break;
         case VERB_BEGIN:
+        case VERB_REVERT:
         case VERB_VERIFY:
         case VERB_ACTIVATE:
         case VERB_REBOOT:
@@ -162,8 +163,10 @@ static void on_retry(InstallSession *s)
                 startup_run(s);
                 return;
         }
-        if (session_state(s) != UPDATE_STATE_ROLLING_BACK)
+        if (session_state(s) != UPDATE_STATE_ROLLING_BACK) {
+                local_go_on(s);
                 return;
+        }
         if (s->plan.running) {
                 log_warning("%s: the machine is still up after a reboot was asked for, asking again",
                             s->record.request.session);

@@ -22,11 +22,13 @@ static int entry_format(const HistoryEntry *e, char **ret)
                 return -ENOMEM;
         if ((r = record_set(record, "session", e->session)) < 0 || (r = record_set(record, "job", e->job_id)) < 0 ||
             (r = record_set_u64(record, "attempt", e->attempt)) < 0 ||
+            (r = record_set(record, "operation", e->operation)) < 0 ||
             (r = record_set(record, "targets", e->targets)) < 0 ||
             (r = record_set(record, "result", e->result)) < 0 || (r = record_set(record, "reason", e->reason)) < 0 ||
             (r = record_set(record, "detail", e->detail)) < 0 ||
             (r = record_set(record, "previous-version", e->previous_version)) < 0 ||
             (r = record_set(record, "version", e->version)) < 0 ||
+            (r = record_set_u64(record, "size", e->size_bytes)) < 0 ||
             (r = record_set_u64(record, "began", e->began_wall_usec)) < 0 ||
             (r = record_set_u64(record, "ended", e->ended_wall_usec)) < 0)
                 return r;
@@ -52,6 +54,12 @@ static int entry_parse(const char *text, HistoryEntry *ret)
         if (r < 0)
                 return r;
         memset(ret, 0, sizeof(*ret));
+        /* What the first version did not write. */
+        strcpy(ret->operation, "update");
+        if ((record_get(record, "operation") &&
+             get_text(record, "operation", ret->operation, sizeof(ret->operation)) < 0) ||
+            (record_get(record, "size") && record_get_u64(record, "size", &ret->size_bytes) < 0))
+                return -EBADMSG;
         if (get_text(record, "session", ret->session, sizeof(ret->session)) < 0 ||
             get_text(record, "job", ret->job_id, sizeof(ret->job_id)) < 0 ||
             record_get_u64(record, "attempt", &ret->attempt) < 0 ||

@@ -40,6 +40,8 @@ static void plan_on_step(InstallSession *s, int r, const Failure *failure)
                 plan_end(s, INSTALL_OUTCOME_NOT_NOW, failure);
         } else if (r == -ESTALE) {
                 plan_end(s, INSTALL_OUTCOME_OUT_OF_TURN, failure);
+        } else if (r == -ENODATA && p->verb == VERB_REVERT) {
+                plan_end(s, INSTALL_OUTCOME_NOTHING, failure);
         } else {
                 plan_end(s, INSTALL_OUTCOME_FAILED, failure);
         }

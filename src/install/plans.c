@@ -69,6 +69,16 @@ void plans_begin(InstallSession *s)
         plan_start(s);
 }
 
+void plans_revert(InstallSession *s)
+{
+        plan_begin(s, VERB_REVERT);
+        each(s, AB, step_get_current, 0);
+        each(s, ALL, step_choose_slot, 0);
+        each(s, ALL, step_find_previous, 0);
+        plan_add(s, step_sealed, 0, 0);
+        plan_start(s);
+}
+
 void plans_verify(InstallSession *s)
 {
         plan_begin(s, VERB_VERIFY);
@@ -93,6 +103,9 @@ void plans_activate(InstallSession *s)
         each(s, AB, step_hook, HOOK_STAGE_ACTIVATE);
         if (session_has_ab(s))
                 plan_add(s, step_primary_asked, 0, 0);
+        /* A slot that is good already would be started without a trial, and for ever. */
+        if (s->record.reverts)
+                each(s, AB, step_set_state, false);
         each(s, AB, step_set_primary, SLOT_NEW);
         plan_add(s, step_activated, 0, 0);
         plan_start(s);
@@ -140,7 +153,8 @@ void plans_roll_back(InstallSession *s)
 {
         plan_begin(s, VERB_ROLL_BACK);
         each(s, AB, step_set_primary, SLOT_OLD);
-        each(s, AB, step_set_state, false);
+        /* What was good and was found no worse may be gone back to another time. */
+        each(s, AB, step_set_state, s->record.reverts && s->record.failure.reason == FAILURE_CANCELLED_LOCALLY);
         each(s, FILES, step_target_roll_back, 0);
         if (!s->record.undone)
                 each_tolerant(s, ALL, step_hook, HOOK_STAGE_ROLLBACK);

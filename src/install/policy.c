@@ -98,6 +98,31 @@ int policy_verify_file(const InstallParams *params, const InstallFile *file, con
         return signature_verify(file->algorithm, digest, file->signature, file->n_signature, signer, reterr);
 }
 
+int policy_choose_algorithm(const InstallParams *params, InstallFile *file, Failure *reterr)
+{
+        _cleanup_(certificate_freep) X509 *signer = NULL;
+        int r;
+
+        r = find_signer(params, file->cert, &signer, reterr);
+        if (r < 0)
+                return r;
+        r = fail(reterr, FAILURE_ALGORITHM_REFUSED, EKEYREJECTED, "signing.algorithms is empty");
+        for (size_t i = 0; r < 0 && i < params->n_algorithms; i++) {
+                file->algorithm = params->algorithms[i];
+                r = signature_check_form(file->algorithm, file->signature, file->n_signature, signer, reterr);
+                /* The key fits, the signature does not: that is the answer, and not what the next key type says. */
+                if (r == -EBADMSG)
+                        break;
+        }
+        return r;
+}
+
+DigestAlgorithm policy_digest_algorithm(const InstallFile *file)
+{
+        return file->algorithm == SIGNATURE_ALGORITHM_NONE ? DIGEST_SHA256
+                                                           : signature_algorithm_digest(file->algorithm);
+}
+
 void policy_read_version(const char *file, const char *key, char ret[static INSTALL_VERSION_MAX + 1])
 {
         _cleanup_free_ char *version = NULL;

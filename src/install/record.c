@@ -72,6 +72,15 @@ static void pass_bool(Pass *p, const char *name, bool *flag)
         *flag = wide == 1;
 }
 
+/* One that records of earlier versions do not have: false there. */
+static void pass_new_bool(Pass *p, const char *name, bool *flag)
+{
+        if (p->r >= 0 && p->loading && !record_get(p->record, name))
+                *flag = false;
+        else
+                pass_bool(p, name, flag);
+}
+
 /* An enum by its word. `value` is that of the enum, as int. */
 static void pass_word(Pass *p, const char *name, int *value, const char *word, int (*from_string)(const char *))
 {
@@ -167,6 +176,7 @@ static void fields(Pass *p, InstallRecord *record)
         pass_unsigned(p, "boots", &record->n_boots);
         pass_bool(p, "tested", &record->tested);
         pass_bool(p, "undone", &record->undone);
+        pass_new_bool(p, "reverts", &record->reverts);
         pass_u64(p, "files", &n_files);
         if (p->r >= 0 && n_files > INSTALL_FILES_MAX)
                 p->r = -EBADMSG;

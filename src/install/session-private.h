@@ -9,6 +9,7 @@
  *   plans.c      which steps make up which call
  *   intake.c     bytes from the pipe to the target, and the cursor that reads them back
  *   startup.c    what the record means after a start
+ *   local.c      what a local session does by itself
  *   policy.c     whose signature and which version counts
  */
 #pragma once
@@ -19,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/log-event.h"
+#include "install/policy.h"
 #include "install/session.h"
 #include "target/boot.h"
 #include "target/hook.h"
@@ -35,6 +37,7 @@ enum {
 
 typedef enum Verb {
         VERB_BEGIN,
+        VERB_REVERT,
         VERB_VERIFY,
         VERB_ACTIVATE,
         VERB_REBOOT,
@@ -139,6 +142,8 @@ struct InstallSession {
         uint64_t retry_usec; /* a plan of our own is tried again; USEC_INFINITY: none waits */
         unsigned n_tries;
         bool switched_back; /* rolling back: all is undone but for the reboot */
+        bool owned;         /* local: who began it is still there */
+        sd_event_source *alone;
         sd_event_source *tick;
         unsigned n_ticks;
 };
@@ -204,6 +209,7 @@ void plan_step_done(InstallSession *s, int r, const Failure *failure);
 
 /* plans.c */
 void plans_begin(InstallSession *s);
+void plans_revert(InstallSession *s);
 void plans_verify(InstallSession *s);
 void plans_activate(InstallSession *s);
 void plans_reboot(InstallSession *s);
@@ -225,6 +231,7 @@ int step_free_primary(InstallSession *s, const Step *step, Failure *reterr);
 int step_set_primary(InstallSession *s, const Step *step, Failure *reterr); /* argument: SLOT_NEW, SLOT_OLD */
 int step_set_state(InstallSession *s, const Step *step, Failure *reterr);   /* argument: 1 good, 0 bad */
 int step_begun(InstallSession *s, const Step *step, Failure *reterr);
+int step_find_previous(InstallSession *s, const Step *step, Failure *reterr);
 int step_opened(InstallSession *s, const Step *step, Failure *reterr);
 int step_intake_ended(InstallSession *s, const Step *step, Failure *reterr);
 int step_complete(InstallSession *s, const Step *step, Failure *reterr);
@@ -271,11 +278,15 @@ void startup_run(InstallSession *s);
 void startup_end(InstallSession *s);
 _must_use_ int session_enter_testing(InstallSession *s, Failure *reterr);
 
-/* policy.c */
+/* local.c */
+_must_use_ int local_init(InstallSession *s);
+/* From the loop: the next thing a local session does without being asked, if there is one. */
+void local_go_on(InstallSession *s);
+/* After a start: what has no owner any more and is not activated ends. */
+void local_judge_start(InstallSession *s);
+
+/* policy.c, beside install/policy.h */
 _must_use_ int policy_check_space(const InstallParams *params, Failure *reterr);
-_must_use_ int policy_check_file(const InstallParams *params, const InstallFile *file, Failure *reterr);
-_must_use_ int policy_verify_file(const InstallParams *params, const InstallFile *file, const DigestValue *digest,
-                                  Failure *reterr);
 /* `previous` may be "": then any version that can be read will do. */
 _must_use_ int policy_check_version(const InstallParams *params, const InstallTarget *target, const char *previous,
                                     Failure *reterr);

@@ -129,6 +129,7 @@ void session_tell_state(InstallSession *s)
 {
         if (s->ready)
                 s->ops->on_state(s->userdata);
+        local_go_on(s);
 }
 
 static int session_on_tick(sd_event_source *source, uint64_t usec, void *userdata)
@@ -182,7 +183,7 @@ static bool may_enter(UpdateState from, UpdateState to)
         case UPDATE_STATE_VERIFYING:
                 return from == UPDATE_STATE_DOWNLOADING;
         case UPDATE_STATE_INSTALLED:
-                return from == UPDATE_STATE_VERIFYING;
+                return from == UPDATE_STATE_VERIFYING || from == UPDATE_STATE_IDLE;
         case UPDATE_STATE_ACTIVATING:
                 return from == UPDATE_STATE_INSTALLED;
         case UPDATE_STATE_TESTING:
@@ -222,12 +223,15 @@ static void write_history(InstallSession *s)
         e.ended_wall_usec = wall_clock_usec();
         (void)snprintf(e.session, sizeof(e.session), "%s", record->request.session);
         (void)snprintf(e.job_id, sizeof(e.job_id), "%s", record->request.job_id);
+        (void)snprintf(e.operation, sizeof(e.operation), "%s", record->reverts ? "rollback" : "update");
         (void)snprintf(e.result, sizeof(e.result), "%s", update_state_to_string(record->state));
         (void)snprintf(e.previous_version, sizeof(e.previous_version), "%s", previous_version(s));
         (void)snprintf(e.version, sizeof(e.version), "%s", record->version);
         if (failure_is_set(&record->failure))
                 (void)snprintf(e.reason, sizeof(e.reason), "%s", failure_reason_to_string(record->failure.reason));
         (void)text_escape(e.detail, sizeof(e.detail), record->failure.detail, strlen(record->failure.detail), false);
+        for (size_t i = 0; i < record->request.n_files; i++)
+                e.size_bytes += record->request.files[i].size_bytes;
         for (size_t i = 0; i < record->request.n_files && n < sizeof(e.targets); i++)
                 n += (size_t)snprintf(e.targets + n, sizeof(e.targets) - n, "%s%s", i > 0 ? "," : "",
                                       record->request.files[i].target);
@@ -342,7 +346,7 @@ void session_forget(InstallSession *s)
         s->n_runs = 0;
         session_read_version(s); /* the device's, no more that of a target of its own version */
         memset(&s->record, 0, sizeof(s->record));
-        s->switched_back = false;
+        s->switched_back = s->owned = false;
         s->n_tries = 0;
         s->retry_usec = USEC_INFINITY;
         session_arm(s);
@@ -400,6 +404,8 @@ int install_session_new(sd_event *event, const InstallParams *params, const Inst
         if (!s->buffer)
                 return -ENOMEM;
         r = plan_init(s);
+        if (r >= 0)
+                r = local_init(s);
         if (r < 0)
                 return r;
         r = sd_event_add_time(event, &s->timer, CLOCK_BOOTTIME, USEC_INFINITY, 10 * USEC_PER_MSEC, session_on_timer,
@@ -427,6 +433,7 @@ InstallSession *install_session_free(InstallSession *s)
         session_answer(s, _VERB_MAX, INSTALL_OUTCOME_BUSY, &failure);
         runs_close(s);
         sd_event_source_disable_unref(s->plan.next);
+        sd_event_source_disable_unref(s->alone);
         sd_event_source_disable_unref(s->hashing);
         sd_event_source_disable_unref(s->timer);
         sd_event_source_disable_unref(s->tick);

@@ -184,9 +184,12 @@ void startup_end(InstallSession *s)
         s->n_tries = 0;
         session_read_version(s);
         session_arm(s);
+        local_judge_start(s);
         s->ops->on_ready(s->userdata);
         if (failure_is_set(&s->found))
                 session_fail(s, &s->found);
         else if (s->has_session && s->record.state == UPDATE_STATE_ROLLING_BACK)
                 roll_back_on(s);
+        else
+                local_go_on(s);
 }

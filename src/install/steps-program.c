@@ -107,6 +107,32 @@ int step_set_state(InstallSession *s, const Step *step, Failure *reterr)
         return r < 0 ? r : STEP_PENDING;
 }
 
+static int on_state_read(InstallSession *s, const Step *step, int answer, Failure *reterr)
+{
+        FileRun *run = &s->runs[step->file];
+
+        if (!answer)
+                return fail(reterr, FAILURE_INSTALLER, ENODATA, "target %s: slot %s holds nothing good to go back to",
+                            target_name(run->target->target), target_slot_name(run->target->target, run->slot));
+        run->verified = true; /* for all there is to read, which is nothing */
+        return STEP_DONE;
+}
+
+/* -ENODATA: there is nothing to go back to. */
+int step_find_previous(InstallSession *s, const Step *step, Failure *reterr)
+{
+        const FileRun *run = &s->runs[step->file];
+        int r;
+
+        if (!run_is_ab(run))
+                return fail(reterr, FAILURE_INSTALLER, ENODATA,
+                            "target %s: the version before is not kept beyond the commit",
+                            target_name(run->target->target));
+        s->on_boot_answer = on_state_read;
+        r = boot_get_state(s->event, boot_script(s, step), run->slot, on_boot_done, s, &s->boot);
+        return r < 0 ? r : STEP_PENDING;
+}
+
 /* ---- hooks ---- */
 
 static bool stage_may_wait(HookStage stage, UpdateState state)

@@ -52,9 +52,7 @@ static int run_open(InstallSession *s, unsigned index, Failure *reterr)
                 return r;
         more->durable_bytes = MIN2(more->durable_bytes, target_writer_written(run->writer));
         run->digest = digest_free(run->digest);
-        r = digest_new(file->algorithm == SIGNATURE_ALGORITHM_NONE ? DIGEST_SHA256
-                                                                   : signature_algorithm_digest(file->algorithm),
-                       &run->digest);
+        r = digest_new(policy_digest_algorithm(file), &run->digest);
         if (r < 0)
                 return fail(reterr, FAILURE_ALGORITHM_REFUSED, -r, "target %s: cannot hash for %s: %s", file->target,
                             signature_algorithm_to_string(file->algorithm), strerror(-r));
@@ -229,9 +227,16 @@ int step_primary_asked(InstallSession *s, const Step *step, Failure *reterr)
 
 int step_activated(InstallSession *s, const Step *step, Failure *reterr)
 {
+        int r;
+
         s->record.activated = true;
-        if (session_has_ab(s))
-                return session_save(s, reterr);
+        if (session_has_ab(s)) {
+                r = session_save(s, reterr);
+                /* That a reboot is needed is news for who did not ask for the activation. */
+                if (r >= 0)
+                        session_tell_state(s);
+                return r;
+        }
         /* Without a slot nothing needs a reboot: the trial begins now. */
         s->record.n_boots = 0;
         return session_enter_testing(s, reterr);
@@ -251,8 +256,9 @@ int step_reboot_asked(InstallSession *s, const Step *step, Failure *reterr)
 
 int step_version(InstallSession *s, const Step *step, Failure *reterr)
 {
+        /* Who goes back wants an older one. */
         return policy_check_version(s->params, s->runs[step->file].target,
-                                    s->record.files[step->file].previous_version, reterr);
+                                    s->record.reverts ? "" : s->record.files[step->file].previous_version, reterr);
 }
 
 int step_tested(InstallSession *s, const Step *step, Failure *reterr)

@@ -7,10 +7,13 @@
 #include <string.h>
 #include <sys/file.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "base/file-util.h"
+#include "base/local-session.h"
 #include "base/log.h"
 #include "base/time-util.h"
+#include "install/history.h"
 #include "install/session.h"
 #include "link/link-server.h"
 #include "settings.h"
@@ -23,6 +26,7 @@ struct Installer {
         int listen_fd;
         InstallSession *session;
         LinkServer *server; /* NULL until the session is ready */
+        const void *owner;  /* the connection that began the local session, if there is one */
         sd_event_source *idle;
         uint64_t idle_since_usec;
 };
@@ -97,6 +101,8 @@ static LinkErrorKind error_kind(InstallOutcome outcome)
                 return LINK_ERROR_BUSY;
         case INSTALL_OUTCOME_OUT_OF_TURN:
                 return LINK_ERROR_OUT_OF_TURN;
+        case INSTALL_OUTCOME_NOTHING:
+                return LINK_ERROR_NOTHING;
         case INSTALL_OUTCOME_DONE:
         case INSTALL_OUTCOME_FAILED:
                 break;
@@ -142,13 +148,30 @@ static void answer_done(InstallOutcome outcome, const Failure *failure, void *us
                 link_reply_ok(reply);
 }
 
+/* A local session is its owner's; the owner may have gone meanwhile. */
+static void note_owner(Installer *i, const void *peer, InstallOutcome outcome)
+{
+        InstallStatus status;
+
+        if (!i->session || (outcome != INSTALL_OUTCOME_DONE && outcome != INSTALL_OUTCOME_NOT_NOW))
+                return;
+        install_session_get_status(i->session, &status);
+        if (!status.record || !session_is_local(status.record->request.session))
+                return;
+        i->owner = peer;
+        if (!link_server_has_peer(i->server, peer))
+                install_session_owner_gone(i->session);
+}
+
 static void answer_begin(InstallOutcome outcome, const Failure *failure, void *userdata)
 {
         Installer *i = ((Owed *)userdata)->installer;
+        const void *peer = link_reply_peer(((Owed *)userdata)->reply);
         LinkReply *reply = settle(userdata, outcome, failure);
         LinkOffsets offsets = {.n_files = 0};
         InstallStatus status;
 
+        note_owner(i, peer, outcome);
         if (!reply)
                 return;
         install_session_get_status(i->session, &status);
@@ -157,6 +180,15 @@ static void answer_begin(InstallOutcome outcome, const Failure *failure, void *u
         for (size_t f = 0; f < offsets.n_files; f++)
                 offsets.resume_bytes[f] = status.files[f].written_bytes;
         link_reply_offsets(reply, &offsets);
+}
+
+static void answer_revert(InstallOutcome outcome, const Failure *failure, void *userdata)
+{
+        Installer *i = ((Owed *)userdata)->installer;
+        const void *peer = link_reply_peer(((Owed *)userdata)->reply);
+
+        answer_done(outcome, failure, userdata);
+        note_owner(i, peer, outcome);
 }
 
 static void answer_write(InstallOutcome outcome, const Failure *failure, int fd, void *userdata)
@@ -271,6 +303,86 @@ static void op_release(LinkReply *reply, void *userdata)
         op_plain(userdata, reply, install_session_release);
 }
 
+/*
+ * An older version without a signature that is looked at again, so not for otad, whoever has broken into that: for root,
+ * and for ourselves where somebody tries it out as a user.
+ */
+static void op_revert(LinkReply *reply, const LinkRevert *revert, void *userdata)
+{
+        uid_t uid = link_reply_uid(reply);
+        Installer *i = userdata;
+        Owed *owed;
+        InstallRequest request = {.attempt = 1, .n_files = revert->n_targets};
+
+        if (uid != 0 && uid != geteuid()) {
+                log_warning("User %u asked for what was committed before, which is for root only", (unsigned)uid);
+                link_reply_error(reply, LINK_ERROR_FAILED, FAILURE_INSTALLER,
+                                 "going back after the commit is for root only");
+                return;
+        }
+        owed = owe(i, reply);
+        if (!owed)
+                return;
+        (void)snprintf(request.session, sizeof(request.session), "%s", revert->session);
+        (void)snprintf(request.job_id, sizeof(request.job_id), "%s", LOCAL_SESSION_JOB_ID);
+        for (size_t t = 0; t < revert->n_targets; t++)
+                (void)snprintf(request.files[t].target, sizeof(request.files[t].target), "%s", revert->targets[t]);
+        install_session_revert(i->session, &request, answer_revert, owed);
+}
+
+static void copy_entry(const HistoryEntry *from, LinkHistoryEntry *to)
+{
+        *to = (LinkHistoryEntry){
+                .attempt = from->attempt,
+                .size_bytes = from->size_bytes,
+                .began_wall_usec = from->began_wall_usec,
+                .ended_wall_usec = from->ended_wall_usec,
+        };
+        (void)snprintf(to->session, sizeof(to->session), "%s", from->session);
+        (void)snprintf(to->job_id, sizeof(to->job_id), "%s", from->job_id);
+        (void)snprintf(to->operation, sizeof(to->operation), "%s", from->operation);
+        (void)snprintf(to->targets, sizeof(to->targets), "%s", from->targets);
+        (void)snprintf(to->result, sizeof(to->result), "%s", from->result);
+        (void)snprintf(to->reason, sizeof(to->reason), "%s", from->reason);
+        (void)snprintf(to->detail, sizeof(to->detail), "%s", from->detail);
+        (void)snprintf(to->previous_version, sizeof(to->previous_version), "%s", from->previous_version);
+        (void)snprintf(to->version, sizeof(to->version), "%s", from->version);
+}
+
+static void op_get_history(LinkReply *reply, void *userdata)
+{
+        Installer *i = userdata;
+        _cleanup_free_ HistoryEntry *entries = NULL;
+        _cleanup_free_ LinkHistoryEntry *copies = NULL;
+        size_t n = 0;
+        int r;
+
+        r = history_load(i->state_fd, &entries, &n);
+        if (r >= 0) {
+                copies = calloc(MAX2(n, (size_t)1), sizeof(*copies));
+                r = copies ? 0 : -ENOMEM;
+        }
+        if (r < 0) {
+                link_reply_error(reply, LINK_ERROR_FAILED, r == -EBADMSG ? FAILURE_RECORD_DAMAGED : FAILURE_RESOURCES,
+                                 r == -EBADMSG ? "the history was damaged, and is put aside" : strerror(-r));
+                return;
+        }
+        for (size_t e = 0; e < n; e++)
+                copy_entry(&entries[e], &copies[e]);
+        link_reply_history(reply, copies, n);
+}
+
+static void on_peer_gone(const void *peer, void *userdata)
+{
+        Installer *i = userdata;
+
+        if (peer != i->owner)
+                return;
+        i->owner = NULL;
+        if (i->session)
+                install_session_owner_gone(i->session);
+}
+
 static const LinkServerOps server_ops = {
         .get_state = op_get_state,
         .begin = op_begin,
@@ -282,6 +394,9 @@ static const LinkServerOps server_ops = {
         .commit = op_commit,
         .roll_back = op_roll_back,
         .release = op_release,
+        .revert = op_revert,
+        .get_history = op_get_history,
+        .peer_gone = on_peer_gone,
 };
 
 /* ---- the socket ---- */
@@ -422,7 +537,7 @@ Installer *installer_free(Installer *i)
         if (!i)
                 return NULL;
         /* The session first: it answers whom it owes while the socket is still there. */
-        install_session_free(i->session);
+        i->session = install_session_free(i->session);
         sd_event_source_disable_unref(i->idle);
         link_server_free(i->server);
         close_fd(i->listen_fd);

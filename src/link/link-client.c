@@ -32,6 +32,7 @@ struct LinkCall {
                 LinkBeginFn begin;
                 LinkWriteFn write;
                 LinkActivateFn activate;
+                LinkHistoryFn history;
         } fn;
         void *userdata;
 };
@@ -333,6 +334,19 @@ static void finish_activate(LinkCall *call, sd_bus_message *reply, const LinkErr
         call->fn.activate(error, reboot_needed, call->userdata);
 }
 
+static void finish_history(LinkCall *call, sd_bus_message *reply, const LinkError *error)
+{
+        _cleanup_free_ LinkHistoryEntry *entries = NULL;
+        LinkError unreadable;
+        size_t n = 0;
+
+        if (!error && link_history_read(reply, &entries, &n) < 0) {
+                set_unreadable(&unreadable);
+                error = &unreadable;
+        }
+        call->fn.history(error, entries, n, call->userdata);
+}
+
 static int client_call_plain(LinkClient *c, const char *member, LinkDoneFn done, void *userdata)
 {
         sd_bus_message *m = NULL;
@@ -420,6 +434,36 @@ int link_client_roll_back(LinkClient *c, const Failure *why, LinkDoneFn done, vo
         if (r < 0)
                 return r;
         call->fn.done = done;
+        return 0;
+}
+
+int link_client_revert(LinkClient *c, const LinkRevert *revert, LinkDoneFn done, void *userdata)
+{
+        sd_bus_message *m = NULL;
+        LinkCall *call;
+        int r;
+
+        r = client_message(c, "Revert", &m);
+        if (r >= 0)
+                r = link_revert_append(m, revert);
+        r = client_call(c, m, r, finish_done, userdata, &call);
+        if (r < 0)
+                return r;
+        call->fn.done = done;
+        return 0;
+}
+
+int link_client_get_history(LinkClient *c, LinkHistoryFn done, void *userdata)
+{
+        sd_bus_message *m = NULL;
+        LinkCall *call;
+        int r;
+
+        r = client_message(c, "GetHistory", &m);
+        r = client_call(c, m, r, finish_history, userdata, &call);
+        if (r < 0)
+                return r;
+        call->fn.history = done;
         return 0;
 }
 

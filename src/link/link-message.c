@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/local-session.h"
 #include "base/text.h"
 #include "link/link-message.h"
 
@@ -52,6 +53,31 @@ static bool slot_is_valid(const char *slot)
 static bool version_is_valid(const char *version)
 {
         return line_is_valid(version, LINK_VERSION_MAX);
+}
+
+static bool session_is_local_and_valid(const char *session)
+{
+        return link_session_is_valid(session) && session_is_local(session);
+}
+
+static bool word_is_valid(const char *word)
+{
+        return text_is_token(word, LINK_WORD_MAX, "-");
+}
+
+static bool word_or_none_is_valid(const char *word)
+{
+        return word[0] == '\0' || word_is_valid(word);
+}
+
+static bool targets_are_valid(const char *targets)
+{
+        return text_is_token(targets, LINK_TARGETS_MAX, "._-,");
+}
+
+static bool detail_is_valid(const char *detail)
+{
+        return line_is_valid(detail, LINK_HISTORY_DETAIL_MAX);
 }
 
 static bool session_or_none_is_valid(const char *session)
@@ -252,6 +278,98 @@ int link_roll_back_read(sd_bus_message *m, Failure *ret)
         return read_end(m);
 }
 
+int link_revert_append(sd_bus_message *m, const LinkRevert *revert)
+{
+        int r;
+
+        assert(revert->n_targets <= LINK_FILES_MAX);
+        if ((r = sd_bus_message_append(m, "s", revert->session)) < 0 ||
+            (r = sd_bus_message_open_container(m, 'a', "s")) < 0)
+                return r;
+        for (size_t i = 0; i < revert->n_targets; i++)
+                if ((r = sd_bus_message_append(m, "s", revert->targets[i])) < 0)
+                        return r;
+        return plain(sd_bus_message_close_container(m));
+}
+
+int link_revert_read(sd_bus_message *m, LinkRevert *ret)
+{
+        memset(ret, 0, sizeof(*ret));
+        if (read_text(m, session_is_local_and_valid, ret->session, sizeof(ret->session)) < 0 ||
+            sd_bus_message_enter_container(m, 'a', "s") <= 0)
+                return -EBADMSG;
+        while (ret->n_targets < LINK_FILES_MAX && sd_bus_message_at_end(m, false) == 0) {
+                if (read_text(m, link_target_is_valid, ret->targets[ret->n_targets], sizeof(ret->targets[0])) < 0)
+                        return -EBADMSG;
+                ret->n_targets++;
+        }
+        /* Leaving fails where an eleventh target follows. */
+        if (ret->n_targets == 0 || sd_bus_message_exit_container(m) < 0)
+                return -EBADMSG;
+        return read_end(m);
+}
+
+int link_history_append(sd_bus_message *m, const LinkHistoryEntry *entries, size_t n_entries)
+{
+        int r;
+
+        r = sd_bus_message_open_container(m, 'a', LINK_HISTORY_SIGNATURE);
+        for (size_t i = 0; r >= 0 && i < n_entries; i++) {
+                const LinkHistoryEntry *e = &entries[i];
+
+                r = sd_bus_message_append(m, LINK_HISTORY_SIGNATURE, e->session, e->job_id, e->attempt, e->operation,
+                                          e->targets, e->result, e->reason, e->detail, e->previous_version,
+                                          e->version, e->size_bytes, e->began_wall_usec, e->ended_wall_usec);
+        }
+        if (r < 0)
+                return r;
+        return plain(sd_bus_message_close_container(m));
+}
+
+/* 1: one more entry, 0: the array has ended. */
+static int history_entry_read(sd_bus_message *m, LinkHistoryEntry *ret)
+{
+        int r;
+
+        r = sd_bus_message_enter_container(m, 'r', "sstsssssssttt");
+        if (r <= 0)
+                return r < 0 ? -EBADMSG : 0;
+        if (read_text(m, link_session_is_valid, ret->session, sizeof(ret->session)) < 0 ||
+            read_text(m, link_job_id_is_valid, ret->job_id, sizeof(ret->job_id)) < 0 ||
+            read_u64(m, &ret->attempt) < 0 ||
+            read_text(m, word_is_valid, ret->operation, sizeof(ret->operation)) < 0 ||
+            read_text(m, targets_are_valid, ret->targets, sizeof(ret->targets)) < 0 ||
+            read_text(m, word_is_valid, ret->result, sizeof(ret->result)) < 0 ||
+            read_text(m, word_or_none_is_valid, ret->reason, sizeof(ret->reason)) < 0 ||
+            read_text(m, detail_is_valid, ret->detail, sizeof(ret->detail)) < 0 ||
+            read_text(m, version_is_valid, ret->previous_version, sizeof(ret->previous_version)) < 0 ||
+            read_text(m, version_is_valid, ret->version, sizeof(ret->version)) < 0 ||
+            read_u64(m, &ret->size_bytes) < 0 || read_u64(m, &ret->began_wall_usec) < 0 ||
+            read_u64(m, &ret->ended_wall_usec) < 0)
+                return -EBADMSG;
+        return sd_bus_message_exit_container(m) < 0 ? -EBADMSG : 1;
+}
+
+int link_history_read(sd_bus_message *m, LinkHistoryEntry **ret, size_t *ret_n)
+{
+        _cleanup_free_ LinkHistoryEntry *entries = NULL;
+        size_t n = 0;
+        int r = 1;
+
+        if (sd_bus_message_enter_container(m, 'a', LINK_HISTORY_SIGNATURE) <= 0)
+                return -EBADMSG;
+        entries = calloc(LINK_HISTORY_MAX, sizeof(*entries));
+        if (!entries)
+                return -ENOMEM;
+        while (n < LINK_HISTORY_MAX && (r = history_entry_read(m, &entries[n])) > 0)
+                n++;
+        if (r < 0 || sd_bus_message_exit_container(m) < 0 || read_end(m) < 0)
+                return -EBADMSG;
+        *ret = TAKE_PTR(entries);
+        *ret_n = n;
+        return 0;
+}
+
 int link_progress_append(sd_bus_message *m, const LinkProgress *progress)
 {
         return plain(sd_bus_message_append(m, "uttt", (uint32_t)progress->file, progress->written_bytes,
@@ -338,10 +456,9 @@ int link_state_read(sd_bus_message *m, LinkState *ret)
 }
 
 static const char *const error_names[_LINK_ERROR_MAX] = {
-        [LINK_ERROR_FAILED] = LINK_ERROR_NAME_FAILED,
-        [LINK_ERROR_NOT_NOW] = LINK_ERROR_NAME_NOT_NOW,
-        [LINK_ERROR_BUSY] = LINK_ERROR_NAME_BUSY,
-        [LINK_ERROR_OUT_OF_TURN] = LINK_ERROR_NAME_OUT_OF_TURN,
+        [LINK_ERROR_FAILED] = LINK_ERROR_NAME_FAILED,   [LINK_ERROR_NOT_NOW] = LINK_ERROR_NAME_NOT_NOW,
+        [LINK_ERROR_BUSY] = LINK_ERROR_NAME_BUSY,       [LINK_ERROR_OUT_OF_TURN] = LINK_ERROR_NAME_OUT_OF_TURN,
+        [LINK_ERROR_NOTHING] = LINK_ERROR_NAME_NOTHING,
 };
 
 void link_error_set(LinkError *error, LinkErrorKind kind, FailureReason reason, const char *detail)
@@ -372,6 +489,8 @@ void link_error_parse(const sd_bus_error *wire, LinkError *ret)
                 link_error_set(ret, LINK_ERROR_BUSY, FAILURE_INSTALLER, message);
         } else if (strcmp(name, LINK_ERROR_NAME_OUT_OF_TURN) == 0) {
                 link_error_set(ret, LINK_ERROR_OUT_OF_TURN, FAILURE_INSTALLER, message);
+        } else if (strcmp(name, LINK_ERROR_NAME_NOTHING) == 0) {
+                link_error_set(ret, LINK_ERROR_NOTHING, FAILURE_INSTALLER, message);
         } else if (strcmp(name, LINK_ERROR_NAME_FAILED) == 0 && (blank = strchr(message, ' ')) &&
                    (size_t)(blank - message) < sizeof(word)) {
                 memcpy(word, message, (size_t)(blank - message));

@@ -5,23 +5,59 @@
 #include "base/log.h"
 #include "link/link-server.h"
 
+typedef struct Peer {
+        sd_bus *bus; /* NULL: free */
+        uid_t uid;
+} Peer;
+
 struct LinkServer {
         PeerBus *listener;
+        Peer peers[PEER_BUS_PEERS_MAX];
         const LinkServerOps *ops;
         void *userdata;
 };
 
 struct LinkReply {
         sd_bus_message *call; /* holds its bus as well */
+        uid_t uid;
 };
 
-static LinkReply *link_reply_new(sd_bus_message *call)
+static Peer *find_peer(LinkServer *s, const sd_bus *bus)
 {
+        for (size_t i = 0; i < ELEMENTSOF(s->peers); i++)
+                if (s->peers[i].bus == bus)
+                        return &s->peers[i];
+        return NULL;
+}
+
+bool link_server_has_peer(const LinkServer *s, const void *peer)
+{
+        for (size_t i = 0; peer && i < ELEMENTSOF(s->peers); i++)
+                if (s->peers[i].bus == peer)
+                        return true;
+        return false;
+}
+
+static LinkReply *link_reply_new(LinkServer *s, sd_bus_message *call)
+{
+        const Peer *peer = find_peer(s, sd_bus_message_get_bus(call));
         LinkReply *reply = calloc(1, sizeof(*reply));
 
-        if (reply)
-                reply->call = sd_bus_message_ref(call);
+        if (!reply)
+                return NULL;
+        reply->call = sd_bus_message_ref(call);
+        reply->uid = peer ? peer->uid : PEER_BUS_NO_UID;
         return reply;
+}
+
+const void *link_reply_peer(const LinkReply *reply)
+{
+        return sd_bus_message_get_bus(reply->call);
+}
+
+uid_t link_reply_uid(const LinkReply *reply)
+{
+        return reply->uid;
 }
 
 /* Sends `answer`, or says in the log why that did not work, and frees both: the caller has gone, or will time
@@ -75,6 +111,16 @@ void link_reply_reboot_needed(LinkReply *reply, bool reboot_needed)
         reply_send(reply, answer, r);
 }
 
+void link_reply_history(LinkReply *reply, const LinkHistoryEntry *entries, size_t n_entries)
+{
+        sd_bus_message *answer = NULL;
+        int r = sd_bus_message_new_method_return(reply->call, &answer);
+
+        if (r >= 0)
+                r = link_history_append(answer, entries, n_entries);
+        reply_send(reply, answer, r);
+}
+
 void link_reply_error(LinkReply *reply, LinkErrorKind kind, FailureReason reason, const char *detail)
 {
         _cleanup_(sd_bus_error_free) sd_bus_error wire = SD_BUS_ERROR_NULL;
@@ -103,7 +149,7 @@ static int on_get_state(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
         LinkReply *reply;
         int r;
 
-        reply = link_reply_new(m);
+        reply = link_reply_new(s, m);
         if (!reply)
                 return -ENOMEM;
         s->ops->get_state(&state, s->userdata);
@@ -122,7 +168,7 @@ static int on_begin(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
 
         if (link_begin_read(m, &begin) < 0)
                 return refuse(m, reterr);
-        reply = link_reply_new(m);
+        reply = link_reply_new(s, m);
         if (!reply)
                 return -ENOMEM;
         s->ops->begin(reply, &begin, s->userdata);
@@ -138,7 +184,7 @@ static int on_write(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
 
         if (link_write_read(m, &file, &offset) < 0)
                 return refuse(m, reterr);
-        reply = link_reply_new(m);
+        reply = link_reply_new(s, m);
         if (!reply)
                 return -ENOMEM;
         s->ops->write(reply, file, offset, s->userdata);
@@ -153,17 +199,32 @@ static int on_roll_back(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
 
         if (link_roll_back_read(m, &why) < 0)
                 return refuse(m, reterr);
-        reply = link_reply_new(m);
+        reply = link_reply_new(s, m);
         if (!reply)
                 return -ENOMEM;
         s->ops->roll_back(reply, &why, s->userdata);
         return 1;
 }
 
+static int on_revert(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
+{
+        LinkServer *s = userdata;
+        LinkRevert revert;
+        LinkReply *reply;
+
+        if (link_revert_read(m, &revert) < 0)
+                return refuse(m, reterr);
+        reply = link_reply_new(s, m);
+        if (!reply)
+                return -ENOMEM;
+        s->ops->revert(reply, &revert, s->userdata);
+        return 1;
+}
+
 /* The calls without arguments. */
 static int on_plain(sd_bus_message *m, LinkServer *s, void (*op)(LinkReply *reply, void *userdata))
 {
-        LinkReply *reply = link_reply_new(m);
+        LinkReply *reply = link_reply_new(s, m);
 
         if (!reply)
                 return -ENOMEM;
@@ -201,6 +262,11 @@ static int on_release(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
         return on_plain(m, userdata, ((LinkServer *)userdata)->ops->release);
 }
 
+static int on_get_history(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
+{
+        return on_plain(m, userdata, ((LinkServer *)userdata)->ops->get_history);
+}
+
 #define STATE_SIGNATURE "sstsssbbssta(sstttt)"
 
 /* clang-format off */
@@ -216,6 +282,8 @@ static const sd_bus_vtable installer_vtable[] = {
         SD_BUS_METHOD("Commit", "", "", on_commit, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("RollBack", "ss", "", on_roll_back, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Release", "", "", on_release, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Revert", "sas", "", on_revert, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("GetHistory", "", "a" LINK_HISTORY_SIGNATURE, on_get_history, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL("Progress", "uttt", 0),
         SD_BUS_SIGNAL("StateChanged", STATE_SIGNATURE, 0),
         SD_BUS_VTABLE_END,
@@ -224,8 +292,28 @@ static const sd_bus_vtable installer_vtable[] = {
 
 static int server_on_connect(sd_bus *bus, uid_t peer_uid, void *userdata)
 {
+        LinkServer *s = userdata;
+        Peer *peer = find_peer(s, NULL);
+        int r;
+
         log_debug("User %u has connected to the installer", (unsigned)peer_uid);
-        return sd_bus_add_object_vtable(bus, NULL, LINK_PATH, LINK_INTERFACE, installer_vtable, userdata);
+        if (!peer)
+                return -EUSERS;
+        r = sd_bus_add_object_vtable(bus, NULL, LINK_PATH, LINK_INTERFACE, installer_vtable, s);
+        if (r >= 0)
+                *peer = (Peer){.bus = bus, .uid = peer_uid};
+        return r;
+}
+
+static void server_on_disconnect(sd_bus *bus, void *userdata)
+{
+        LinkServer *s = userdata;
+        Peer *peer = find_peer(s, bus);
+
+        if (!peer)
+                return;
+        *peer = (Peer){.bus = NULL};
+        s->ops->peer_gone(bus, s->userdata);
 }
 
 int link_server_new(sd_event *event, const PeerBusParams *params, const LinkServerOps *ops, void *userdata,
@@ -240,7 +328,7 @@ int link_server_new(sd_event *event, const PeerBusParams *params, const LinkServ
         }
         s->ops = ops;
         s->userdata = userdata;
-        r = peer_bus_new(event, params, server_on_connect, NULL, s, &s->listener);
+        r = peer_bus_new(event, params, server_on_connect, server_on_disconnect, s, &s->listener);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(s);

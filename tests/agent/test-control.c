@@ -33,13 +33,17 @@ typedef struct Fixture {
         Failure failure;
         DownloadStats download;
         int answer;
-        unsigned n_suspend, n_resume, n_cancel;
+        unsigned n_suspend, n_resume, n_cancel, n_history;
         char why[512];
 
         /* what a client heard */
         unsigned n_changed, n_completed;
         int32_t result;
         char operation[32];
+
+        /* the fake polkit */
+        bool allows_read, allows_manage;
+        unsigned n_polkit;
 } Fixture;
 
 static void fake_status(EngineStatus *ret, void *userdata)
@@ -74,6 +78,19 @@ static int fake_cancel(const char *why, void *userdata)
         return f->answer;
 }
 
+static void fake_totals(UpdateTotals *ret, void *userdata)
+{
+        *ret = (UpdateTotals){.n_received = 7, .n_bytes = 4096, .download_usec = 2 * USEC_PER_SEC};
+}
+
+static int fake_history(void *userdata)
+{
+        Fixture *f = userdata;
+
+        f->n_history++;
+        return f->answer;
+}
+
 static const CertificateWatch *fake_certificates(void *userdata)
 {
         static const CertificateWatch none;
@@ -83,6 +100,8 @@ static const CertificateWatch *fake_certificates(void *userdata)
 
 static const ControlOps ops = {
         .status = fake_status,
+        .totals = fake_totals,
+        .get_history = fake_history,
         .certificates = fake_certificates,
         .suspend = fake_suspend,
         .resume = fake_resume,
@@ -649,6 +668,178 @@ static void test_others_only_look(void **state)
         sd_bus_close_unref(bus);
 }
 
+/* -- polkit ----------------------------------------------------------------------------------------------------- */
+
+static int on_check(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
+{
+        const char *kind, *key, *name, *action;
+        Fixture *f = userdata;
+        uint32_t flags;
+        bool allowed;
+
+        f->n_polkit++;
+        assert_true(sd_bus_message_read(m, "(sa{sv})s", &kind, 1, &key, "s", &name, &action) > 0);
+        assert_true(sd_bus_message_skip(m, "a{ss}") >= 0 && sd_bus_message_read(m, "u", &flags) > 0);
+        assert_string_equal(kind, "system-bus-name");
+        assert_string_equal(key, "name");
+        assert_int_equal(name[0], ':');
+        assert_int_equal(flags, 0);
+        if (strcmp(action, CONTROL_POLKIT_READ) == 0) {
+                allowed = f->allows_read;
+        } else {
+                assert_string_equal(action, CONTROL_POLKIT_MANAGE);
+                allowed = f->allows_manage;
+        }
+        return sd_bus_reply_method_return(m, "(bba{ss})", (int)allowed, 0, 0);
+}
+
+static const sd_bus_vtable polkit_vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD("CheckAuthorization", "(sa{sv})sa{ss}us", "(bba{ss})", on_check, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_VTABLE_END,
+};
+
+/* In the child: another user calls each of these; the exit code has a bit for each that was allowed. */
+static int try_all(const char *address)
+{
+        static const char *const members[] = {"GetStatus", "GetStats", "GetHistory", "Suspend", "Resume"};
+        sd_bus *bus;
+        int r = 0;
+
+        if (setgid(NOBODY) < 0 || setuid(NOBODY) < 0 || open_address(address, &bus) < 0)
+                return 100;
+        for (size_t i = 0; i < ELEMENTSOF(members); i++) {
+                sd_bus_error error = SD_BUS_ERROR_NULL;
+
+                if (sd_bus_call_method(bus, CONTROL_BUS_NAME, CONTROL_PATH, CONTROL_INTERFACE, members[i], &error,
+                                       NULL, "") >= 0)
+                        r |= 1 << i;
+                else if (!sd_bus_error_has_name(&error, SD_BUS_ERROR_ACCESS_DENIED))
+                        r |= 64;
+                sd_bus_error_free(&error);
+        }
+        sd_bus_close_unref(bus);
+        return r;
+}
+
+/* Serves the child, and answers whoever asks for the history. */
+static int allowed_to_another(Fixture *f)
+{
+        uint64_t end = now_usec() + DEADLINE_USEC;
+        unsigned n_answered = f->n_history;
+        pid_t child = fork();
+        int status = -1;
+
+        assert_true(child >= 0);
+        if (child == 0)
+                _exit(try_all(f->address));
+        while (waitpid(child, &status, WNOHANG) == 0) {
+                if (now_usec() > end)
+                        kill(child, SIGKILL);
+                assert_true(sd_event_run(f->event, 10000) >= 0);
+                if (f->n_history > n_answered) {
+                        n_answered = f->n_history;
+                        control_on_history(f->control, NULL, NULL, 0);
+                }
+        }
+        assert_true(WIFEXITED(status));
+        return WEXITSTATUS(status);
+}
+
+static void test_polkit_decides(void **state)
+{
+        enum { LOOKS = 1 | 2 | 4, ACTS = 8 | 16 };
+        Fixture *f = *state;
+        sd_bus *bus, *polkit;
+
+        if (geteuid() != 0 || !start_daemon(f))
+                skip();
+        start(f, f->address);
+        bus = connect_bus(f);
+        wait_for_name(f, bus);
+        assert_int_equal(allowed_to_another(f), LOOKS); /* there is none */
+        polkit = connect_bus(f);
+        assert_true(sd_bus_add_object_vtable(polkit, NULL, "/org/freedesktop/PolicyKit1/Authority",
+                                             "org.freedesktop.PolicyKit1.Authority", polkit_vtable, f) >= 0);
+        assert_true(sd_bus_request_name_async(polkit, NULL, "org.freedesktop.PolicyKit1", 0, NULL, NULL) >= 0);
+        run_for(f, 200000);
+        assert_int_equal(allowed_to_another(f), 0);
+        f->allows_read = true;
+        assert_int_equal(allowed_to_another(f), LOOKS);
+        f->allows_manage = true;
+        assert_int_equal(allowed_to_another(f), LOOKS | ACTS);
+        assert_int_equal(f->n_polkit, 15);
+        assert_int_equal(f->n_suspend, 1);
+        /* About root nobody is asked. */
+        assert_ok(call(f, bus, CONTROL_BUS_NAME, "Suspend", NULL));
+        assert_int_equal(f->n_polkit, 15);
+        sd_bus_close_unref(polkit);
+        sd_bus_close_unref(bus);
+}
+
+static void test_history_and_stats(void **state)
+{
+        LinkHistoryEntry entry = {.attempt = 2}, *entries = NULL;
+        sd_bus_message *replies[2] = {NULL, NULL};
+        Failure failure;
+        const char *text;
+        Fixture *f = *state;
+        sd_bus_message *reply;
+        size_t n = 0;
+        sd_bus *bus;
+
+        start(f, "none");
+        bus = connect_socket(f);
+        reply = call(f, bus, NULL, "GetStats", NULL);
+        assert_true(sd_bus_message_read(reply, "s", &text) > 0);
+        assert_non_null(strstr(text, "\"packets\":{\"received\":7,\"queued\":0,"));
+        assert_non_null(
+                strstr(text, "\"bytes\":4096,\"retries\":0,\"download_seconds\":2,\"bytes_per_second\":2048}"));
+        sd_bus_message_unref(reply);
+
+        /* Two who ask at a time are answered by one look. */
+        strcpy(entry.session, "JOB#2");
+        strcpy(entry.job_id, "JOB");
+        strcpy(entry.operation, "update");
+        strcpy(entry.targets, "app");
+        strcpy(entry.result, "committed");
+        for (size_t i = 0; i < 2; i++)
+                assert_true(sd_bus_call_method_async(bus, NULL, NULL, CONTROL_PATH, CONTROL_INTERFACE, "GetHistory",
+                                                     on_reply, &replies[i], "") >= 0);
+        run_for(f, 100000);
+        assert_int_equal(f->n_history, 1);
+        control_on_history(f->control, NULL, &entry, 1);
+        run_for(f, 100000);
+        for (size_t i = 0; i < 2; i++) {
+                assert_non_null(replies[i]);
+                assert_int_equal(link_history_read(replies[i], &entries, &n), 0);
+                assert_int_equal(n, 1);
+                assert_memory_equal(entries, &entry, sizeof(entry));
+                free(entries);
+                sd_bus_message_unref(replies[i]);
+        }
+
+        /* Refused at once, refused later, and never heard by one who has gone. */
+        f->answer = -ENOTCONN;
+        assert_error(call(f, bus, NULL, "GetHistory", NULL), CONTROL_ERROR_FAILED);
+        f->answer = 0;
+        replies[0] = NULL;
+        assert_true(sd_bus_call_method_async(bus, NULL, NULL, CONTROL_PATH, CONTROL_INTERFACE, "GetHistory", on_reply,
+                                             &replies[0], "") >= 0);
+        run_for(f, 100000);
+        (void)fail(&failure, FAILURE_INSTALLER, EIO, "it is gone");
+        control_on_history(f->control, &failure, NULL, 0);
+        run_for(f, 100000);
+        assert_non_null(replies[0]);
+        assert_error(replies[0], CONTROL_ERROR_FAILED);
+        assert_true(sd_bus_call_method_async(bus, NULL, NULL, CONTROL_PATH, CONTROL_INTERFACE, "GetHistory", on_reply,
+                                             &replies[0], "") >= 0);
+        run_for(f, 100000);
+        sd_bus_close_unref(bus);
+        run_for(f, 100000);
+        control_on_history(f->control, NULL, &entry, 1);
+}
+
 /* A call waits for the bus daemon's word, which does not come, when the bus or the control goes away. */
 static void gone_in_the_middle(Fixture *f, bool bus_first)
 {
@@ -703,6 +894,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_no_bus_then_one, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_name_taken, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_others_only_look, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_polkit_decides, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_history_and_stats, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_bus_gone_in_the_middle, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_control_gone_in_the_middle, setup, teardown),
         };

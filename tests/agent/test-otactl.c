@@ -107,6 +107,22 @@ static int fake_cancel(const char *why, void *userdata)
         return 0;
 }
 
+static void fake_totals(UpdateTotals *ret, void *userdata)
+{
+        *ret = (UpdateTotals){.n_received = 12,
+                              .n_queued = 11,
+                              .n_processed = 10,
+                              .n_dropped = 1,
+                              .n_bytes = 2048,
+                              .download_usec = 2 * USEC_PER_SEC};
+}
+
+/* As long as otad does not reach otad-installer. */
+static int fake_history(void *userdata)
+{
+        return -ENOTCONN;
+}
+
 static const CertificateWatch *fake_certificates(void *userdata)
 {
         static const CertificateWatch none;
@@ -117,6 +133,8 @@ static const CertificateWatch *fake_certificates(void *userdata)
 static int run_otad(const char *runtime_dir, int ready_fd)
 {
         static const ControlOps ops = {.status = fake_status,
+                                       .totals = fake_totals,
+                                       .get_history = fake_history,
                                        .certificates = fake_certificates,
                                        .suspend = fake_suspend,
                                        .resume = fake_resume,
@@ -175,6 +193,20 @@ static void refuse_write(LinkReply *reply, unsigned file, uint64_t offset, void 
         refuse(reply, userdata);
 }
 
+static void refuse_revert(LinkReply *reply, const LinkRevert *revert, void *userdata)
+{
+        refuse(reply, userdata);
+}
+
+static void no_history(LinkReply *reply, void *userdata)
+{
+        link_reply_history(reply, NULL, 0);
+}
+
+static void ignore_peer(const void *peer, void *userdata)
+{
+}
+
 static void refuse_roll_back(LinkReply *reply, const Failure *why, void *userdata)
 {
         refuse(reply, userdata);
@@ -193,6 +225,9 @@ static int run_installer(const char *runtime_dir, int ready_fd)
                 .commit = refuse,
                 .roll_back = refuse_roll_back,
                 .release = refuse,
+                .revert = refuse_revert,
+                .get_history = no_history,
+                .peer_gone = ignore_peer,
         };
         PeerBusParams params = {.name = "installer", .mode = 0600, .listen_fd = -1, .peer_uid = PEER_BUS_NO_UID};
         LinkServer *server = NULL;
@@ -332,6 +367,9 @@ static void test_usage(void **state)
         assert_run(f, "--version", 0, "otactl " OTAD_VERSION);
         assert_run(f, "", 3, "Commands:");
         assert_run(f, "frobnicate", 3, "no such command: frobnicate");
+        assert_run(f, "verify", 3, "a file is needed for: verify");
+        assert_run(f, "install x --signature y --cert z", 3, "--target is needed for: install");
+        assert_run(f, "verify x --cert z", 3, "--cert wants a --signature");
         assert_run(f, "suspend --json", 3, "--json is not for: suspend");
         assert_run(f, "status --until-done", 3, "--until-done is not for: status");
         assert_run(f, "status more", 3, "too many arguments");
@@ -349,6 +387,10 @@ static void test_status_and_acts(void **state)
         assert_non_null(strstr(f->output, "Version   1.2\n"));
         assert_string_equal(strrchr(f->output, 'N'), "Next      Waits for jobs from the cloud.\n");
         assert_run(f, "status --json", 0, "{\"schema\":1,");
+        assert_run(f, "stats", 0, "Packets   12 received, 11 queued, 10 processed, 1 dropped\n");
+        assert_non_null(strstr(f->output, "Fetched   2.0 KiB in 2s, 1.0 KiB/s\n"));
+        assert_run(f, "stats --json", 0, "\"packets\":{\"received\":12,");
+        assert_run(f, "history", 1, "Neither otad nor otad-installer can be asked");
         assert_run(f, "suspend", 0, "Updates are suspended");
         assert_run(f, "suspend", 2, "suspended already");
         assert_run(f, "status", 0, "idle, suspended by an operator");
@@ -405,6 +447,8 @@ static void test_installer_alone(void **state)
                                           "Version   1.2\n"
                                           "Failure   hook-failed: says no\n"
                                           "Next      Rolls back, unless otad comes up"));
+        assert_run(f, "history", 0, "There was no update yet.");
+        assert_run(f, "history --json", 0, "{\"schema\":1,\"entries\":[]}");
 }
 
 static void test_watch_lines(void **state)

@@ -81,7 +81,7 @@ static void test_idle_is_whole(void **state)
 {
         static const char expected[] =
                 "{\"schema\":1,\"otad\":\"" OTAD_VERSION "\",\"thing\":\"gateway-0042\",\"state\":\"idle\","
-                "\"connected\":true,\"suspended\":false,\"job\":null,\"targets\":[],\"download\":null,"
+                "\"connected\":true,\"suspended\":false,\"job\":null,\"local\":null,\"targets\":[],\"download\":null,"
                 "\"reboot_needed\":false,\"failure\":null,\"waiting\":null,"
                 "\"versions\":{\"running\":\"1.2\",\"previous\":null},\"selftest_seconds_left\":null,"
                 "\"unsent_final_statuses\":0,\"certificates\":[],\"last\":null,\"next\":\"Waits for jobs from the "

@@ -9,7 +9,8 @@ from e2e.scene import hold
 from gateway import make_image
 from pages import DOCS, read
 
-SCHEMA = json.loads((DOCS / "status.schema.json").read_text())
+SCHEMA, HISTORY, STATS = (json.loads((DOCS / f"{name}.schema.json").read_text())
+                          for name in ("status", "history", "stats"))
 TYPES = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool, "null": type(None)}
 
 
@@ -67,7 +68,7 @@ def test_the_validator_finds_faults():
 
 
 def test_the_page_has_every_member():
-    page = read("status.md")
+    page = read("status.md").split("\n# ")[0]
     rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", page, re.M)
     assert [name for name, _ in rows] == list(SCHEMA["properties"])
     for name, text in rows:
@@ -112,3 +113,33 @@ def test_a_failed_job_is_shown(make_scene):
     last = status(scene)["last"]
     assert last["job"] == job.id and last["error"] == "signature-malformed"
     assert last["status"] in ("failed", "rejected") and last["detail"]
+
+
+def test_the_page_has_every_member_of_an_entry():
+    section = read("status.md").split("# The history as JSON")[1].split("\n# ")[0]
+    example = json.loads(re.search(r"```json\n(.*?)```", section, re.S)[1])
+    assert faults_of(example, HISTORY) == []
+    entry = HISTORY["properties"]["entries"]["items"]["properties"]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.M) == list(entry)
+    assert list(example["entries"][0]) == list(entry)
+    for name, bad in (("who", "me"), ("size", -1), ("targets", None), ("result", "lost"), ("error", "no-word")):
+        assert faults_of({"schema": 1, "entries": [{**example["entries"][0], name: bad}]}, HISTORY), name
+
+
+def test_the_page_has_the_counters():
+    section = read("status.md").split("# The counters as JSON")[1]
+    example = json.loads(re.search(r"```json\n(.*?)```", section, re.S)[1])
+    assert faults_of(example, STATS) == [] and list(example) == list(STATS["properties"])
+
+
+def test_history_and_counters_of_a_running_otad(make_scene):
+    scene = make_scene()
+    scene.wait(scene.update(make_image("1.1.0", 50_000), "mqtt"), "SUCCEEDED")
+    scene.wait_idle()
+    scene.wait(scene.update(make_image("1.0.5", 50_000)), "FAILED")
+    scene.wait_idle()
+    scene.gateway.wait(lambda: status(scene)["last"], 10, "end")
+    history = json.loads(scene.gateway.otactl("history", "--json").stdout)
+    assert faults_of(history, HISTORY) == []
+    assert [e["error"] for e in history["entries"]] == [None, "version-older"]
+    assert faults_of(json.loads(scene.gateway.otactl("stats", "--json").stdout), STATS) == []

@@ -124,6 +124,25 @@ def test_on_a_bus(make_scene):
     scene.expect_next_works("1.1.0")
 
 
+def test_check_of_the_broker(make_scene):
+    """Without an otad that is connected the way there is tried: name, TCP, TLS."""
+    scene = make_scene(power=False)
+
+    def said(**broker):
+        scene.gateway.write_config({"broker": broker})
+        lines = [line for line in scene.gateway.otactl("check").stdout.splitlines() if "broker: " in line]
+        assert len(lines) == 1
+        return lines[0]
+    port, ca = scene.gateway.settings["broker"]["port"], scene.gateway.settings["broker"]["root-ca"]
+    assert "takes this device's certificate" in said()
+    assert "FAIL" in said(endpoint="no-such-name.invalid") and "cannot be looked up" in said()
+    assert "cannot be connected to" in said(endpoint="localhost", port=1)
+    wrong = said(port=port, **{"root-ca": str(scene.signer.path)})
+    assert wrong.startswith("FAIL") and "certificate" in wrong
+    assert said(**{"root-ca": ca}).startswith("ok")
+    assert not scene.cloud.find_messages("event", "^connected$")
+
+
 def test_check(scene):
     """Nothing is wrong here, so nothing is found; something is, and it is named."""
     for name in ("hook", "boot-script"):        # links into the sources, whose permissions are not ours

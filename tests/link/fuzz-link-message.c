@@ -42,7 +42,7 @@ static void append_any(sd_bus_message *m, const uint8_t **data, size_t *size)
 
                 (*data)++;
                 (*size)--;
-                switch (op % 9) {
+                switch (op % 10) {
                 case 0:
                         (void)!sd_bus_message_append(m, "s", take_text(data, size, text));
                         break;
@@ -69,6 +69,12 @@ static void append_any(sd_bus_message *m, const uint8_t **data, size_t *size)
                 case 6:
                         (void)!sd_bus_message_open_container(m, 'r', op & 16 ? "stsays" : "sstttt");
                         break;
+                case 7:
+                        (void)!sd_bus_message_open_container(m, 'a', op & 16 ? "s" : LINK_HISTORY_SIGNATURE);
+                        break;
+                case 8:
+                        (void)!sd_bus_message_open_container(m, 'r', "sstsssssssttt");
+                        break;
                 default:
                         (void)!sd_bus_message_close_container(m);
                         break;
@@ -80,13 +86,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         static LinkBegin begin;
         static LinkState state;
+        static LinkRevert revert;
+        LinkHistoryEntry *entries = NULL;
+        size_t n_entries;
         MessagePair pair;
         LinkOffsets offsets;
         LinkProgress progress;
         Failure why;
         uint64_t offset;
         unsigned file;
-        uint8_t which = size > 0 ? data[0] % 6 : 0;
+        uint8_t which = size > 0 ? data[0] % 8 : 0;
 
         if (size > 0) {
                 data++;
@@ -112,6 +121,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                         break;
                 case 4:
                         (void)!link_roll_back_read(pair.m, &why);
+                        break;
+                case 6:
+                        (void)!link_revert_read(pair.m, &revert);
+                        break;
+                case 7:
+                        if (link_history_read(pair.m, &entries, &n_entries) >= 0)
+                                free(entries);
                         break;
                 default:
                         (void)!link_write_read(pair.m, &file, &offset);

@@ -165,6 +165,90 @@ static int read_begin(const char *session, const char *job_id, const char *targe
         return r;
 }
 
+static void fill_entry(LinkHistoryEntry *e)
+{
+        *e = (LinkHistoryEntry){.attempt = 3, .size_bytes = UINT64_MAX, .began_wall_usec = 5, .ended_wall_usec = 6};
+        strcpy(e->session, "AFR_OTA-1#3");
+        strcpy(e->job_id, "AFR_OTA-1");
+        strcpy(e->operation, "update");
+        strcpy(e->targets, "rootfs,app");
+        strcpy(e->result, "rolled-back");
+        strcpy(e->reason, "selftest-failed");
+        strcpy(e->detail, "the pump says \xc2\xb0");
+        strcpy(e->previous_version, "1.0");
+}
+
+static void test_history_there_and_back(void **state)
+{
+        LinkHistoryEntry in[LINK_HISTORY_MAX + 1];
+        LinkHistoryEntry *out = NULL;
+        MessagePair pair;
+        size_t n_out;
+
+        pair_init(&pair);
+        for (size_t i = 0; i < ELEMENTSOF(in); i++)
+                fill_entry(&in[i]);
+        for (size_t n = 0; n <= LINK_HISTORY_MAX; n += LINK_HISTORY_MAX / 2) {
+                pair_begin(&pair);
+                assert_int_equal(link_history_append(pair.m, in, n), 0);
+                pair_seal(&pair);
+                assert_int_equal(link_history_read(pair.m, &out, &n_out), 0);
+                assert_int_equal(n_out, n);
+                for (size_t i = 0; i < n; i++)
+                        assert_memory_equal(&in[i], &out[i], sizeof(in[i]));
+                free(out);
+        }
+        /* One too many. */
+        pair_begin(&pair);
+        assert_int_equal(link_history_append(pair.m, in, ELEMENTSOF(in)), 0);
+        pair_seal(&pair);
+        assert_int_equal(link_history_read(pair.m, &out, &n_out), -EBADMSG);
+        strcpy(in[1].detail, "two\nlines");
+        pair_begin(&pair);
+        assert_int_equal(link_history_append(pair.m, in, 2), 0);
+        pair_seal(&pair);
+        assert_int_equal(link_history_read(pair.m, &out, &n_out), -EBADMSG);
+        pair_done(&pair);
+}
+
+static void test_revert_bounds(void **state)
+{
+        static const struct {
+                const char *session;
+                const char *target;
+                size_t n_targets;
+                int result;
+        } cases[] = {
+                {"local#rollback-1f", "rootfs", 1, 0},
+                {"local#rollback-1f", "rootfs", LINK_FILES_MAX, 0},
+                {"local#rollback-1f", "rootfs", 0, -EBADMSG},
+                {"local#rollback-1f", "root fs", 1, -EBADMSG},
+                {"local#rollback-1f", "../x", 1, -EBADMSG},
+                {"local#rollback-1f", "", 1, -EBADMSG},
+                {"local#1", "rootfs", 1, -EBADMSG}, /* that is a job's */
+                {"local#", "rootfs", 1, -EBADMSG},
+                {"JOB#1", "rootfs", 1, -EBADMSG},
+                {"", "rootfs", 1, -EBADMSG},
+        };
+        MessagePair pair;
+        LinkRevert in, out;
+
+        pair_init(&pair);
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                in = (LinkRevert){.n_targets = cases[i].n_targets};
+                strcpy(in.session, cases[i].session);
+                for (size_t k = 0; k < in.n_targets; k++)
+                        strcpy(in.targets[k], cases[i].target);
+                pair_begin(&pair);
+                assert_int_equal(link_revert_append(pair.m, &in), 0);
+                pair_seal(&pair);
+                assert_int_equal(link_revert_read(pair.m, &out), cases[i].result);
+                if (cases[i].result == 0)
+                        assert_memory_equal(&in, &out, sizeof(in));
+        }
+        pair_done(&pair);
+}
+
 static void test_begin_bounds(void **state)
 {
         char big[2049];
@@ -285,6 +369,8 @@ int main(void)
                 cmocka_unit_test(test_begin_there_and_back),
                 cmocka_unit_test(test_state_there_and_back),
                 cmocka_unit_test(test_small_ones_there_and_back),
+                cmocka_unit_test(test_history_there_and_back),
+                cmocka_unit_test(test_revert_bounds),
                 cmocka_unit_test(test_begin_bounds),
                 cmocka_unit_test(test_wrong_types),
                 cmocka_unit_test(test_errors),

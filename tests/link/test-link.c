@@ -35,6 +35,8 @@ typedef struct Fixture {
         LinkBegin begun;
         Failure why;
         int pipe_fd;
+        const void *peer; /* of the last GetHistory() */
+        unsigned n_gone;
 } Fixture;
 
 /* ---- server ---- */
@@ -103,6 +105,37 @@ static void op_release(LinkReply *reply, void *userdata)
         link_reply_error(reply, LINK_ERROR_OUT_OF_TURN, FAILURE_INSTALLER, "not finished");
 }
 
+static void op_revert(LinkReply *reply, const LinkRevert *revert, void *userdata)
+{
+        assert_string_equal(revert->session, "local#rollback-1");
+        assert_int_equal(revert->n_targets, 1);
+        assert_int_equal(link_reply_uid(reply), geteuid());
+        link_reply_error(reply, LINK_ERROR_NOTHING, FAILURE_INSTALLER, "slot B is bad");
+}
+
+static void op_get_history(LinkReply *reply, void *userdata)
+{
+        Fixture *f = userdata;
+        LinkHistoryEntry entry = {.attempt = 1, .size_bytes = UINT64_C(1) << 40};
+
+        f->peer = link_reply_peer(reply);
+        assert_true(link_server_has_peer(f->server, f->peer));
+        strcpy(entry.session, "JOB#1");
+        strcpy(entry.job_id, "JOB");
+        strcpy(entry.operation, "update");
+        strcpy(entry.targets, "rootfs,app");
+        strcpy(entry.result, "committed");
+        link_reply_history(reply, &entry, 1);
+}
+
+static void op_peer_gone(const void *peer, void *userdata)
+{
+        Fixture *f = userdata;
+
+        assert_false(link_server_has_peer(f->server, peer));
+        f->n_gone += peer == f->peer;
+}
+
 static const LinkServerOps server_ops = {
         .get_state = op_get_state,
         .begin = op_begin,
@@ -114,9 +147,23 @@ static const LinkServerOps server_ops = {
         .commit = op_commit,
         .roll_back = op_roll_back,
         .release = op_release,
+        .revert = op_revert,
+        .get_history = op_get_history,
+        .peer_gone = op_peer_gone,
 };
 
 /* ---- client ---- */
+
+static void on_history(const LinkError *error, const LinkHistoryEntry *entries, size_t n_entries, void *userdata)
+{
+        End *end = userdata;
+
+        end->failed = error != NULL;
+        end->n_done++;
+        assert_int_equal(n_entries, 1);
+        assert_string_equal(entries[0].targets, "rootfs,app");
+        assert_int_equal(entries[0].size_bytes, UINT64_C(1) << 40);
+}
 
 static void on_up(const LinkState *state, void *userdata)
 {
@@ -247,6 +294,7 @@ static void test_calls(void **state)
 {
         Fixture *f = *state;
         LinkBegin begin = {.session = "J#1", .job_id = "J", .attempt = 1, .n_files = 2};
+        LinkRevert revert = {.session = "local#rollback-1", .n_targets = 1, .targets = {"rootfs"}};
         LinkClient *client;
         Failure why;
         char byte;
@@ -305,7 +353,15 @@ static void test_calls(void **state)
         assert_int_equal(link_client_get_state(client, on_get_state, &end), 0);
         turn_until(f, &end.n_done, 9);
         assert_false(end.failed);
+        assert_int_equal(link_client_revert(client, &revert, on_done, &end), 0);
+        turn_until(f, &end.n_done, 10);
+        assert_int_equal(end.kind, LINK_ERROR_NOTHING);
+        assert_string_equal(end.failure.detail, "slot B is bad");
+        assert_int_equal(link_client_get_history(client, on_history, &end), 0);
+        turn_until(f, &end.n_done, 11);
+        assert_false(end.failed);
         link_client_free(client);
+        turn_until(f, &f->n_gone, 1);
 }
 
 static void test_two_clients(void **state)

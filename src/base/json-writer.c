@@ -1,4 +1,4 @@
-#include "json-writer.h"
+#include "base/json-writer.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,6 +1,6 @@
 #include <errno.h>
 
-#include "base64.h"
+#include "base/base64.h"
 
 static int digit_value(char c)
 {
