@@ -17,7 +17,7 @@ from pathlib import Path
 PACKAGES = "systemd systemd-sysv dbus".split()
 # What control files name (shlibs: included), what the boot scripts call, and what runs debian/tests.
 OFFERED = """ca-certificates libc-ares2 libcbor0.8 libcjson1 libconfig9 libcurl4 libmosquitto1 libssl3 libsystemd0
-    mosquitto openssl python3 python3-cbor2 python3-cryptography grub-common libubootenv-tool autopkgtest""".split()
+    mosquitto openssl python3 python3-cbor2 python3-cryptography grub-common libubootenv-tool autopkgtest dpkg-dev""".split()
 RECIPE = r"""set -eu
 mkdir -p "$1/debs/partial"
 APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get install --yes --quiet=2 --download-only --no-install-recommends \
@@ -132,7 +132,7 @@ class Container:
 
     def run(self, *command, check=True, timeout=300):
         """Its output, both streams."""
-        done = subprocess.run(["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "--wd=/", "--", *command],
+        done = subprocess.run(["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "--wdns=/", "--", *command],
                               env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, errors="replace", timeout=timeout)
         if check and done.returncode != 0:
