@@ -78,9 +78,9 @@ typedef struct HttpFetchCallbacks {
          */
         void (*on_headers)(HttpFetch *fetch, const char *etag, void *userdata);
         /*
-         * Bytes in order, without gaps. 0: all taken. -EAGAIN: none taken; the fetch pauses and the same
-         * bytes come again after http_fetch_resume(). Any other negative ends the fetch with the failure it
-         * filled in.
+         * Bytes in order, without gaps, some 100 KiB at a time where the network is quick. 0: all taken.
+         * -EAGAIN: none taken; the fetch pauses and the same bytes come again after http_fetch_resume(), with
+         * more behind them. Any other negative ends the fetch with the failure it filled in.
          */
         int (*on_data)(HttpFetch *fetch, const uint8_t *data, size_t n_data, void *userdata, Failure *reterr);
         /* Called exactly once, last of all, unless the fetch is freed before. May free the fetch. */
