@@ -1,7 +1,7 @@
 /*
  * http-client: HTTPS downloads on the event loop, each from a given byte onwards.
  *
- * HttpClient owns the curl multi handle and keeps connections for reuse; HttpFetch is one GET. A fetch checks
+ * HttpClient owns the curl multi handle and keeps connections for reuse; HttpFetch is one GET. libcurl is loaded by the first. A fetch checks
  * the answer's status, range, length and ETag before its first byte is handed on. It knows nothing of jobs or
  * slots, keeps no file, never retries.
  *
@@ -95,7 +95,7 @@ DEFINE_CLEANUP(HttpClient *, http_client_free);
 /*
  * On success *ret is the caller's, and freeing it cancels. -EINVAL: not an https URL, one with a user name or
  * with bytes that are not allowed in a URL, first_byte not below total_bytes, or another senseless parameter.
- * -ENOMEM.
+ * -ELIBACC: there is no libcurl, which the first fetch loads. -ENOMEM.
  */
 _must_use_ int http_fetch_start(HttpClient *client, const HttpFetchParams *params,
                                 const HttpFetchCallbacks *callbacks, void *userdata, HttpFetch **ret);

@@ -26,13 +26,13 @@ void http_fetch_fail(HttpFetch *fetch, FailureReason reason, const char *format,
 static void fetch_leave_curl(HttpFetch *fetch)
 {
         if (fetch->in_multi)
-                (void)curl_multi_remove_handle(fetch->client->multi, fetch->easy);
+                (void)curl.multi_remove_handle(fetch->client->multi, fetch->easy);
         fetch->in_multi = false;
         if (fetch->easy)
-                curl_easy_cleanup(fetch->easy);
+                curl.easy_cleanup(fetch->easy);
         fetch->easy = NULL;
-        curl_slist_free_all(fetch->headers);
-        curl_slist_free_all(fetch->addresses);
+        curl.slist_free_all(fetch->headers);
+        curl.slist_free_all(fetch->addresses);
         fetch->headers = fetch->addresses = NULL;
 }
 
@@ -68,7 +68,7 @@ static void on_resolved(Resolver *resolver _unused_, int error, const char *prob
                 return;
         }
         if (http_fetch_make_request(fetch, addresses, n_addresses) < 0 ||
-            curl_multi_add_handle(fetch->client->multi, fetch->easy) != CURLM_OK) {
+            curl.multi_add_handle(fetch->client->multi, fetch->easy) != CURLM_OK) {
                 http_fetch_fail(fetch, FAILURE_RESOURCES, "https://%s: out of memory", fetch->host);
                 fetch_finish(fetch);
                 return;
@@ -100,7 +100,7 @@ static bool fetch_follow(HttpFetch *fetch)
         const char *target = NULL;
         int r;
 
-        (void)curl_easy_getinfo(fetch->easy, CURLINFO_REDIRECT_URL, &target);
+        (void)curl.easy_getinfo(fetch->easy, CURLINFO_REDIRECT_URL, &target);
         if (!target) {
                 http_fetch_fail(fetch, FAILURE_URL_REFUSED, "https://%s: HTTP status %d without a place to go",
                                 fetch->host, fetch->status);
@@ -155,7 +155,7 @@ static void fetch_blame_proxy(HttpFetch *fetch, const char *error)
 
 static void fetch_judge(HttpFetch *fetch, CURLcode code)
 {
-        const char *error = fetch->curl_error[0] ? fetch->curl_error : curl_easy_strerror(code);
+        const char *error = fetch->curl_error[0] ? fetch->curl_error : curl.easy_strerror(code);
         Failure failure;
 
         if (failure_is_set(&fetch->failure))
@@ -188,7 +188,7 @@ void http_fetch_on_curl_done(HttpFetch *fetch, CURLcode code)
         if (!failure_is_set(&fetch->failure) && http_status_is_redirect(fetch->status) && fetch_follow(fetch))
                 return;
         if (fetch->easy)
-                (void)curl_easy_getinfo(fetch->easy, CURLINFO_RETRY_AFTER, &retry_after_sec);
+                (void)curl.easy_getinfo(fetch->easy, CURLINFO_RETRY_AFTER, &retry_after_sec);
         if (retry_after_sec > 0)
                 fetch->retry_after_usec =
                         MIN2((uint64_t)retry_after_sec, RETRY_AFTER_MAX_USEC / USEC_PER_SEC) * USEC_PER_SEC;
@@ -241,7 +241,7 @@ static bool fetch_go_on(HttpFetch *fetch)
         if (!fetch->doomed && !fetch->paused && fetch->curl_paused && !fetch->finished &&
             !failure_is_set(&fetch->failure)) {
                 fetch->curl_paused = false;
-                code = curl_easy_pause(fetch->easy, CURLPAUSE_CONT);
+                code = curl.easy_pause(fetch->easy, CURLPAUSE_CONT);
         }
         doomed = fetch->doomed;
         http_client_leave(client);
@@ -376,6 +376,9 @@ int http_fetch_start(HttpClient *client, const HttpFetchParams *params, const Ht
         int r;
 
         assert(callbacks->on_data && callbacks->on_done);
+        r = http_client_prepare(client);
+        if (r < 0)
+                return r;
         if (!params->url || !http_url_is_fit(params->url) || params->first_byte >= params->total_bytes ||
             !params->ca_file || params->connect_timeout_usec == 0 || params->stall_usec == 0 ||
             params->low_speed_bytes > UINT32_MAX || (params->if_match && !http_etag_is_useful(params->if_match)))

@@ -4,22 +4,24 @@
  */
 #pragma once
 
-#include <curl/curl.h>
-
+#include "curl-library.h"
 #include "transport/http-client.h"
 #include "transport/resolver.h"
 
 /* TLS records bring 16 KiB each; handed on one by one they would wake whoever is behind the pipe for each. */
-enum { HTTP_GATHER_BYTES = 256 * 1024 };
+enum { HTTP_GATHER_BYTES = 128 * 1024 };
 
 /* While curl is at work no easy handle may be removed from the multi handle, so fetches freed then are put aside. */
 struct HttpClient {
         sd_event *event;
-        CURLM *multi;
+        CURLM *multi; /* NULL before the first fetch */
         sd_event_source *timer_source;
         unsigned in_curl;
         HttpFetch *first_doomed;
 };
+
+/* Loads libcurl and makes the multi handle, where that is still to be done. -ELIBACC, -ENOMEM. */
+int http_client_prepare(HttpClient *client);
 
 /* Every call that may run a fetch's curl callbacks stands between these two. The latter settles what has ended. */
 void http_client_enter(HttpClient *client);

@@ -7,7 +7,6 @@
 #include "http-response.h"
 
 enum {
-        BUFFER_BYTES = 256 * 1024,
         HEAD_BYTES_MAX = 64 * 1024,
         IGNORED_BODY_MAX = 64 * 1024, /* of a redirect; then the connection is given up */
         RESOLVE_TEXT_MAX = 1024,
@@ -19,7 +18,7 @@ static const char *fetch_header(HttpFetch *fetch, const char *name)
 {
         struct curl_header *header;
 
-        if (curl_easy_header(fetch->easy, name, 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+        if (curl.easy_header(fetch->easy, name, 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
                 return NULL;
         return header->value;
 }
@@ -39,8 +38,8 @@ static int fetch_on_head(HttpFetch *fetch)
         curl_off_t length = -1;
         long status = 0;
 
-        (void)curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
-        (void)curl_easy_getinfo(fetch->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+        (void)curl.easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
+        (void)curl.easy_getinfo(fetch->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
         if (status < 200)
                 return 0; /* 100 Continue and its like: the real one follows */
         fetch->status = head.status = (int)status;
@@ -176,14 +175,14 @@ static int on_curl_connected(void *userdata, char *address _unused_, char *local
 static char *url_part(const char *url, CURLUPart part, unsigned flags)
 {
         char *text = NULL, *copy = NULL;
-        CURLU *parser = curl_url();
+        CURLU *parser = curl.url();
 
         if (parser &&
-            curl_url_set(parser, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME | CURLU_PATH_AS_IS) == CURLUE_OK &&
-            curl_url_get(parser, part, &text, flags) == CURLUE_OK)
+            curl.url_set(parser, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME | CURLU_PATH_AS_IS) == CURLUE_OK &&
+            curl.url_get(parser, part, &text, flags) == CURLUE_OK)
                 copy = strdup(text);
-        curl_free(text);
-        curl_url_cleanup(parser);
+        curl.free(text);
+        curl.url_cleanup(parser);
         return copy;
 }
 
@@ -240,7 +239,7 @@ static int fetch_set_addresses(HttpFetch *fetch, const ResolvedAddress *addresse
                 n = (size_t)snprintf(text, sizeof(text), "+%s:%s:", host, fetch->port);
         for (size_t i = 0; i < n_addresses && n + sizeof(addresses[i].text) + 1 < sizeof(text); i++)
                 n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", i > 0 ? "," : "", addresses[i].text);
-        fetch->addresses = curl_slist_append(NULL, text);
+        fetch->addresses = curl.slist_append(NULL, text);
         return fetch->addresses ? 0 : -ENOMEM;
 }
 
@@ -251,7 +250,7 @@ static int fetch_set_headers(HttpFetch *fetch)
         if (!fetch->params.if_match)
                 return 0;
         (void)snprintf(line, sizeof(line), "If-Match: %s", fetch->params.if_match);
-        fetch->headers = curl_slist_append(NULL, line);
+        fetch->headers = curl.slist_append(NULL, line);
         return fetch->headers ? 0 : -ENOMEM;
 }
 
@@ -293,7 +292,7 @@ static int fetch_set_options(HttpFetch *fetch)
 #define SET(option, value)                                            \
         do {                                                          \
                 if (code == CURLE_OK)                                 \
-                        code = curl_easy_setopt(easy, option, value); \
+                        code = curl.easy_setopt(easy, option, value); \
         } while (0)
         SET(CURLOPT_PRIVATE, fetch);
         SET(CURLOPT_ERRORBUFFER, fetch->curl_error);
@@ -307,7 +306,6 @@ static int fetch_set_options(HttpFetch *fetch)
         SET(CURLOPT_CAINFO, p->ca_file);
         SET(CURLOPT_CAPATH, NULL); /* the system's directory would be trusted beside ca_file */
         SET(CURLOPT_CONNECTTIMEOUT_MS, (long)MIN2(p->connect_timeout_usec / USEC_PER_MSEC + 1, UINT64_C(3600000)));
-        SET(CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
         SET(CURLOPT_HEADERFUNCTION, on_curl_header);
         SET(CURLOPT_HEADERDATA, fetch);
         SET(CURLOPT_WRITEFUNCTION, on_curl_data);
@@ -332,7 +330,7 @@ static int fetch_set_options(HttpFetch *fetch)
 
 int http_fetch_make_request(HttpFetch *fetch, const ResolvedAddress *addresses, size_t n_addresses)
 {
-        fetch->easy = curl_easy_init();
+        fetch->easy = curl.easy_init();
         if (!fetch->easy || fetch_set_addresses(fetch, addresses, n_addresses) < 0 || fetch_set_headers(fetch) < 0 ||
             fetch_set_options(fetch) < 0 || fetch_set_proxy(fetch) < 0)
                 return -ENOMEM;
