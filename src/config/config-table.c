@@ -251,8 +251,8 @@ static const ConfigKey root_keys[] = {
 
         {TEXT("installer.peer-user", Config, installer.peer_user, 32, config_text_is_user, ALLOWED_USER),
          .fallback = "otad", .doc = "The user that may call the installer, besides root."},
-        {NUMBER("installer.idle-exit-sec", SECONDS, installer.idle_exit_usec, 0, 86400, "0"),
-         .doc = "The installer ends after so long without a call or an update. 0: never."},
+        {NUMBER("installer.idle-exit-sec", SECONDS, installer.idle_exit_usec, 0, 86400, "30"),
+         .doc = "Where systemd holds its socket, the installer ends after so long without a call or an update. 0: never."},
 
         {PATH("paths.state", Config, paths.state), .fallback = "/var/lib/otad",
          .doc = "Where otad keeps what must survive a restart."},

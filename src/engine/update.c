@@ -286,7 +286,7 @@ void update_status(const Update *u, UpdateStatus *ret)
         *ret = (UpdateStatus){
                 .state = u->state,
                 .key = &u->key,
-                .device = u->device_known ? &u->device : NULL,
+                .device = u->device_known || u->device_rests ? &u->device : NULL,
                 .download = u->download ? download_stats(u->download) : NULL,
                 .document = u->document,
                 .failure = &u->failure,

@@ -86,7 +86,7 @@ static void test_defaults(void **state)
         assert_int_equal(c->selftest.max_boots, 3);
         assert_int_equal(c->reboot.timeout_usec, 600 * USEC_PER_SEC);
         assert_string_equal(c->installer.peer_user, "otad");
-        assert_int_equal(c->installer.idle_exit_usec, 0);
+        assert_int_equal(c->installer.idle_exit_usec, 30 * USEC_PER_SEC);
         assert_string_equal(c->paths.state, "/var/lib/otad");
         assert_string_equal(c->paths.installer_state, "/var/lib/otad-installer");
         assert_string_equal(c->paths.runtime, "/run/otad");
