@@ -9,13 +9,14 @@
 #include "base/file-util.h"
 #include "kind.h"
 
-#define CHUNK_BYTES  (UINT64_C(1) << 20)
-#define WINDOW_BYTES (UINT64_C(4) << 20)
+/* Larger chunks cost memory and win nothing; larger windows have the loop wait longer at a time, and the pipe run dry. */
+#define CHUNK_BYTES  (UINT64_C(256) << 10)
+#define WINDOW_BYTES (UINT64_C(2) << 20)
 /* The block below which nothing is read back while bytes of it are still to come; no page is smaller. */
 #define BLOCK_BYTES UINT64_C(4096)
 
-/*   0 ... settled ... started ... pushed ... written ... size
- *   |readable    |in flight  |in the cache|in chunk     */
+/*   0 ... readable ... settled ... started ... pushed ... written ... size
+ *   |             |read ahead |in flight   |in the cache|in chunk     */
 struct TargetWriter {
         int fd;
         char *label;
@@ -23,7 +24,8 @@ struct TargetWriter {
         uint64_t written;
         uint64_t pushed;  /* handed to the kernel */
         uint64_t started; /* write-back was asked for */
-        uint64_t settled; /* written back, and dropped from the cache */
+        uint64_t settled; /* written back, dropped from the cache, asked for again */
+        uint64_t readable;
         uint64_t durable;
         uint8_t *chunk; /* [pushed, written) */
         bool is_failed; /* after a failed sync nobody knows what is on the storage: no way on */
@@ -87,7 +89,7 @@ int target_writer_open(const Target *target, const TargetWriterParams *params, T
         if (!w->label)
                 return -ENOMEM;
         assert(opened.resume_bytes <= params->resume_bytes);
-        w->written = w->pushed = w->started = w->settled = w->durable = opened.resume_bytes;
+        w->written = w->pushed = w->started = w->settled = w->readable = w->durable = opened.resume_bytes;
         drop_cache(w, 0, w->settled);
         *ret = TAKE_PTR(w);
         return 0;
@@ -120,8 +122,9 @@ static int settle(TargetWriter *w, uint64_t to, Failure *reterr)
         if (r < 0)
                 return fail_io(w, "writing back", w->settled, r, reterr);
         drop_cache(w, w->settled, to);
-        /* The storage reads it again while we write on, so that the verify cursor need not wait for it. */
+        /* The storage reads it again while we write on: a window later the verify cursor need not wait for it. */
         advise(w, w->settled, to, POSIX_FADV_WILLNEED);
+        w->readable = w->settled;
         w->settled = to;
         return 0;
 }
@@ -222,7 +225,7 @@ int target_writer_flush(TargetWriter *w, Failure *reterr)
                 return fail_io(w, "syncing", w->durable, -errno, reterr);
         drop_cache(w, w->settled, w->pushed);
         advise(w, w->settled, w->pushed, POSIX_FADV_WILLNEED);
-        w->started = w->settled = w->durable = w->pushed;
+        w->started = w->settled = w->readable = w->durable = w->pushed;
         return 0;
 }
 
@@ -262,5 +265,5 @@ uint64_t target_writer_durable(const TargetWriter *w)
 
 uint64_t target_writer_readable(const TargetWriter *w)
 {
-        return w->settled == w->size ? w->size : round_down(w->settled, BLOCK_BYTES);
+        return w->readable == w->size ? w->size : round_down(w->readable, BLOCK_BYTES);
 }
