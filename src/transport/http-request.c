@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/time-util.h"
+#include "ca-file.h"
 #include "http-private.h"
 #include "http-response.h"
 
@@ -160,6 +161,21 @@ static size_t on_curl_data(char *data, size_t size, size_t n_items, void *userda
 }
 _Static_assert(HTTP_GATHER_BYTES >= CURL_MAX_WRITE_SIZE, "what curl gives at once has room");
 
+static CURLcode on_curl_tls(CURL *easy _unused_, void *context, void *userdata)
+{
+        HttpFetch *fetch = userdata;
+        int r = ca_file_trust(context, fetch->params.ca_file);
+
+        if (r == -ENOMEM)
+                return CURLE_OUT_OF_MEMORY;
+        if (r < 0) {
+                http_fetch_fail(fetch, FAILURE_TLS, "https://%s: cannot use the CA file %s: %s", fetch->host,
+                                fetch->params.ca_file, r == -EBADMSG ? "no certificate in it" : strerror(-r));
+                return CURLE_SSL_CACERT_BADFILE;
+        }
+        return CURLE_OK;
+}
+
 static int on_curl_connected(void *userdata, char *address _unused_, char *local_address _unused_, int port _unused_,
                              int local_port _unused_)
 {
@@ -303,8 +319,10 @@ static int fetch_set_options(HttpFetch *fetch)
         SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
         SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
         SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-        SET(CURLOPT_CAINFO, p->ca_file);
-        SET(CURLOPT_CAPATH, NULL); /* the system's directory would be trusted beside ca_file */
+        SET(CURLOPT_CAINFO, NULL); /* what is trusted is set by on_curl_tls() alone */
+        SET(CURLOPT_CAPATH, NULL);
+        SET(CURLOPT_SSL_CTX_FUNCTION, on_curl_tls);
+        SET(CURLOPT_SSL_CTX_DATA, fetch);
         SET(CURLOPT_CONNECTTIMEOUT_MS, (long)MIN2(p->connect_timeout_usec / USEC_PER_MSEC + 1, UINT64_C(3600000)));
         SET(CURLOPT_HEADERFUNCTION, on_curl_header);
         SET(CURLOPT_HEADERDATA, fetch);
