@@ -142,7 +142,7 @@ static void fetch_blame_proxy(HttpFetch *fetch, const char *error)
 {
         long status = 0;
 
-        (void)curl_easy_getinfo(fetch->easy, CURLINFO_HTTP_CONNECTCODE, &status);
+        (void)curl.easy_getinfo(fetch->easy, CURLINFO_HTTP_CONNECTCODE, &status);
         if (status >= 300)
                 http_fetch_fail(fetch, FAILURE_DOWNLOAD_FAILED,
                                 "https://%s: the proxy %s port %u refused the connection: HTTP status %ld, %s",

@@ -286,14 +286,14 @@ static int fetch_set_proxy(HttpFetch *fetch)
         if (proxy.kind != PROXY_NONE)
                 (void)snprintf(url, sizeof(url), strchr(proxy.host, ':') ? "%s://[%s]:%u" : "%s://%s:%u",
                                proxy.kind == PROXY_HTTP ? "http" : "socks5h", proxy.host, proxy.port);
-        good = curl_easy_setopt(easy, CURLOPT_PROXY, url) == CURLE_OK &&
-               curl_easy_setopt(easy, CURLOPT_NOPROXY, "") == CURLE_OK &&
-               curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK &&
-               curl_easy_setopt(easy, CURLOPT_PROXYAUTH, (long)CURLAUTH_BASIC) == CURLE_OK &&
-               curl_easy_setopt(easy, CURLOPT_SOCKS5_AUTH, (long)CURLAUTH_BASIC) == CURLE_OK;
+        good = curl.easy_setopt(easy, CURLOPT_PROXY, url) == CURLE_OK &&
+               curl.easy_setopt(easy, CURLOPT_NOPROXY, "") == CURLE_OK &&
+               curl.easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK &&
+               curl.easy_setopt(easy, CURLOPT_PROXYAUTH, (long)CURLAUTH_BASIC) == CURLE_OK &&
+               curl.easy_setopt(easy, CURLOPT_SOCKS5_AUTH, (long)CURLAUTH_BASIC) == CURLE_OK;
         if (good && proxy.has_credentials)
-                good = curl_easy_setopt(easy, CURLOPT_PROXYUSERNAME, proxy.user) == CURLE_OK &&
-                       curl_easy_setopt(easy, CURLOPT_PROXYPASSWORD, proxy.password) == CURLE_OK;
+                good = curl.easy_setopt(easy, CURLOPT_PROXYUSERNAME, proxy.user) == CURLE_OK &&
+                       curl.easy_setopt(easy, CURLOPT_PROXYPASSWORD, proxy.password) == CURLE_OK;
         explicit_bzero(&proxy, sizeof(proxy));
         return good ? 0 : -ENOMEM;
 }
