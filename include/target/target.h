@@ -104,6 +104,7 @@ typedef struct TargetWriterParams {
         int booted_slot;       /* ab: the slot that is running, refused as `slot`; TARGET_NO_SLOT: not known */
         uint64_t size_bytes;   /* of the whole image; not 0 */
         uint64_t resume_bytes; /* what is known to be durable from before; 0: begin */
+        bool skip_equal;       /* a chunk that lies there already is not written again */
 } TargetWriterParams;
 
 /*

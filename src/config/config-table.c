@@ -185,6 +185,9 @@ static const ConfigKey root_keys[] = {
          .doc = "Tries without a new byte before the download has failed."},
         {NUMBER("download.checkpoint-bytes", BYTES, download.checkpoint_bytes, 1048576, 1073741824, "16777216"),
          .doc = "What was written is made durable after so much of it; so much is fetched again after a power cut."},
+        {BOOL("download.skip-equal", download.skip_equal, "false"),
+         .doc = "Read what lies on a target first, and do not write again what is right already: spares flash where images "
+                "are much alike, and costs reading it."},
         {NUMBER("download.checkpoint-msec", MILLISECONDS, download.checkpoint_usec, 0, 60000, "1000"),
          .doc = "But not more often than this: on a fast link syncing would take longer than fetching again."},
 

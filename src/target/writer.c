@@ -28,6 +28,7 @@ struct TargetWriter {
         uint64_t readable;
         uint64_t durable;
         uint8_t *chunk; /* [pushed, written) */
+        uint8_t *there; /* what lies where the chunk is to go; NULL: never looked at */
         bool is_failed; /* after a failed sync nobody knows what is on the storage: no way on */
 };
 
@@ -81,6 +82,11 @@ int target_writer_open(const Target *target, const TargetWriterParams *params, T
         w->chunk = aligned_alloc(BLOCK_BYTES, CHUNK_BYTES);
         if (!w->chunk)
                 return -ENOMEM;
+        if (params->skip_equal) {
+                w->there = malloc(CHUNK_BYTES);
+                if (!w->there)
+                        return -ENOMEM;
+        }
         r = target->kind->open(target, params, &opened, reterr);
         if (r < 0)
                 return r;
@@ -100,6 +106,7 @@ TargetWriter *target_writer_free(TargetWriter *w)
         if (!w)
                 return NULL;
         close_fd(w->fd);
+        free(w->there);
         free(w->chunk);
         free(w->label);
         free(w);
@@ -147,6 +154,15 @@ static int pace(TargetWriter *w, Failure *reterr)
         }
 }
 
+/* What cannot be read, or is not there yet, is written. */
+static bool is_there(TargetWriter *w, size_t n)
+{
+        if (!w->there)
+                return false;
+        advise(w, w->written, MIN2(w->written + WINDOW_BYTES, w->size), POSIX_FADV_WILLNEED);
+        return pread_full(w->fd, w->there, n, w->pushed) == (ssize_t)n && memcmp(w->there, w->chunk, n) == 0;
+}
+
 static int push(TargetWriter *w, Failure *reterr)
 {
         size_t n = (size_t)(w->written - w->pushed);
@@ -154,7 +170,7 @@ static int push(TargetWriter *w, Failure *reterr)
 
         if (n == 0)
                 return 0;
-        r = pwrite_full(w->fd, w->chunk, n, w->pushed);
+        r = is_there(w, n) ? 0 : pwrite_full(w->fd, w->chunk, n, w->pushed);
         if (r < 0)
                 return fail_io(w, "writing", w->pushed, r, reterr);
         w->pushed = w->written;
