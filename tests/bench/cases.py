@@ -296,7 +296,7 @@ def memory(stage, folder, tools, sizes, say):
         rows.append(Row(MEMORY, f"HTTPS {size // MIB} MiB", [peak / MIB], "MiB", target=15.0))
     growth.append(Row(MEMORY, "HTTPS, largest less smallest", [(max(peaks) - min(peaks)) / MIB], "MiB", target=1.0))
     peaks = []
-    for size in (4 * MIB, AWS_FILE):
+    for size in (8 * MIB, AWS_FILE):
         peak, each = peak_memory(stage, folder, size, "MQTT", FAST, tools)
         peaks.append(peak)
         say(f"peak memory, MQTT {size // MIB} MiB: " + ", ".join(f"{n} {v / MIB:.1f}" for n, v in each.items()))
@@ -312,7 +312,7 @@ def idle(stage, folder, seconds):
         slots = [stack.enter_context(contextlib.closing(Slot(folder, f"i{n}", MIB))) for n in "AB"]
         machine = stack.enter_context(Machine(stage, slots))
         machine.wait_subscribed()
-        time.sleep(1)
+        time.sleep(7)           # by then the link to the installer rests
         before, cpu = machine.otad.wakeups(), machine.otad.cpu()
         time.sleep(seconds)
         wakeups, cpu = machine.otad.wakeups() - before, machine.otad.cpu() - cpu
