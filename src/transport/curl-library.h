@@ -11,18 +11,13 @@
 #include "base/cleanup.h"
 
 /* Each is libcurl's function of that name after "curl_", and is called as curl.NAME(). */
-#define CURL_LIBRARY_FUNCTIONS(X)                                                                               \
-        X(easy_cleanup)                                                                                         \
-        X(easy_getinfo)                                                                                         \
-        X(easy_header)                                                                                          \
-        X(easy_init)                                                                                            \
-        X(easy_pause)                                                                                           \
-        X(easy_setopt)                                                                                          \
-        X(easy_strerror)                                                                                        \
-        X(free)                                                                                                 \
-        X(global_init) X(multi_add_handle) X(multi_assign) X(multi_cleanup) X(multi_info_read) X(multi_init)    \
-                X(multi_remove_handle) X(multi_setopt) X(multi_socket_action) X(slist_append) X(slist_free_all) \
-                        X(url) X(url_cleanup) X(url_get) X(url_set)
+/* clang-format off */
+#define CURL_LIBRARY_FUNCTIONS(X)                                                                                      \
+        X(easy_cleanup) X(easy_getinfo) X(easy_header) X(easy_init) X(easy_pause) X(easy_setopt)                       \
+        X(easy_strerror) X(free) X(global_init) X(multi_add_handle) X(multi_assign) X(multi_cleanup)                   \
+        X(multi_info_read) X(multi_init) X(multi_remove_handle) X(multi_setopt) X(multi_socket_action) X(slist_append) \
+        X(slist_free_all) X(url) X(url_cleanup) X(url_get) X(url_set)
+/* clang-format on */
 
 typedef struct CurlLibrary {
 #define X(name) __typeof__(curl_##name) *name;

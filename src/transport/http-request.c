@@ -116,16 +116,19 @@ void http_fetch_hand_on(HttpFetch *fetch)
 /* False: not now, or never. */
 static bool fetch_make_room(HttpFetch *fetch, size_t n)
 {
+        size_t piece = MIN2(fetch->params.piece_bytes ?: SIZE_MAX, (size_t)HTTP_GATHER_BYTES);
+
         if (!fetch->gathered) {
                 fetch->gathered = malloc(HTTP_GATHER_BYTES);
                 if (!fetch->gathered)
                         http_fetch_fail(fetch, FAILURE_RESOURCES, "https://%s: out of memory", fetch->host);
                 return fetch->gathered;
         }
-        if (n <= HTTP_GATHER_BYTES - fetch->n_gathered)
+        if (fetch->paused)
+                return false;
+        if (fetch->n_gathered == 0 || fetch->n_gathered + n <= piece)
                 return true;
-        if (!fetch->paused)
-                http_fetch_hand_on(fetch);
+        http_fetch_hand_on(fetch);
         return !fetch->doomed && !fetch->paused && !failure_is_set(&fetch->failure);
 }
 
