@@ -1,9 +1,9 @@
 /*
  * http-client: HTTPS downloads on the event loop, each from a given byte onwards.
  *
- * HttpClient owns the curl multi handle and keeps connections for reuse; HttpFetch is one GET. libcurl is loaded by the first. A fetch checks
- * the answer's status, range, length and ETag before its first byte is handed on. It knows nothing of jobs or
- * slots, keeps no file, never retries.
+ * HttpClient owns the curl multi handle and keeps connections for reuse; HttpFetch is one GET. libcurl is loaded
+ * by the first. A fetch checks the answer's status, range, length and ETag before its first byte is handed on. It
+ * knows nothing of jobs or slots, keeps no file, never retries.
  *
  * https only, HTTP/1.1, no cookies, no content coding; name look-up by transport/resolver, so no thread;
  * through a proxy where one is given, which then looks the server up. The URL is sent to the letter (a

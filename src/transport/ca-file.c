@@ -18,11 +18,6 @@ static X509 *next_certificate(BIO *file)
         return cert;
 }
 
-static int lookup_new(X509_LOOKUP *lookup)
-{
-        return X509_LOOKUP_set_method_data(lookup, NULL);
-}
-
 static void lookup_free(X509_LOOKUP *lookup)
 {
         OPENSSL_free(X509_LOOKUP_get_method_data(lookup));
@@ -64,8 +59,7 @@ static X509_LOOKUP_METHOD *lookup_method(void)
         if (method)
                 return method;
         method = X509_LOOKUP_meth_new("certificates of a file, as they are asked for");
-        if (method && (X509_LOOKUP_meth_set_new_item(method, lookup_new) != 1 ||
-                       X509_LOOKUP_meth_set_free(method, lookup_free) != 1 ||
+        if (method && (X509_LOOKUP_meth_set_free(method, lookup_free) != 1 ||
                        X509_LOOKUP_meth_set_get_by_subject(method, lookup_by_subject) != 1)) {
                 X509_LOOKUP_meth_free(method);
                 method = NULL;
