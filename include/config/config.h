@@ -140,6 +140,7 @@ typedef struct Config {
                 unsigned attempts;
                 uint64_t checkpoint_bytes;
                 uint64_t checkpoint_usec;
+                bool skip_equal;
         } download;
         struct {
                 Schedule download_windows;

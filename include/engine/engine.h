@@ -49,6 +49,8 @@ void engine_on_http_done(Engine *engine, const Failure *failure, uint64_t retry_
 void engine_on_data_writable(Engine *engine, uint64_t now_usec);
 
 void engine_on_device_up(Engine *engine, const LinkState *state, uint64_t now_usec);
+/* There was no need of it, and it is reached again as soon as there is one. */
+void engine_on_device_rest(Engine *engine, uint64_t now_usec);
 void engine_on_device_down(Engine *engine, const Failure *failure, uint64_t now_usec);
 void engine_on_device_state(Engine *engine, const LinkState *state, uint64_t now_usec);
 void engine_on_call_done(Engine *engine, InstallCall call, const LinkError *error, const LinkOffsets *offsets,
@@ -56,6 +58,8 @@ void engine_on_call_done(Engine *engine, InstallCall call, const LinkError *erro
 
 /* The network is, or is not any more, paid for by the byte; not, until this was called. */
 void engine_on_metered(Engine *engine, bool is_metered, uint64_t now_usec);
+/* Whether the device must be within reach: nothing is known of it yet, or there is an update, here or on it. */
+bool engine_needs_device(const Engine *engine);
 
 /* See update_suspend() and its like. */
 _must_use_ int engine_suspend(Engine *engine, uint64_t now_usec);

@@ -78,6 +78,8 @@ JobVerdict update_on_job(Update *update, const JobExecution *execution, uint64_t
 void update_on_accepted(Update *update, const JobKey *key, JobStatus status, uint64_t now_usec);
 void update_on_gone(Update *update, const JobKey *key, const char *why, uint64_t now_usec);
 void update_on_device_up(Update *update, const LinkState *state, uint64_t now_usec);
+void update_on_device_rest(Update *update);
+bool update_needs_device(const Update *update);
 void update_on_device_down(Update *update, const Failure *failure, uint64_t now_usec);
 void update_on_device_state(Update *update, const LinkState *state, uint64_t now_usec);
 /* `error` NULL: it went well; `offsets` with BEGIN, `state` with GET_STATE. */

@@ -78,6 +78,7 @@ typedef struct InstallParams {
         FreeSpaceRule keep_free;   /* of the file system of state_dir_fd, or nothing is begun */
         uint64_t checkpoint_bytes; /* what was written is made durable after so much of it, */
         uint64_t checkpoint_usec;  /* but not more often than this */
+        bool skip_equal;           /* see TargetWriterParams */
 } InstallParams;
 
 typedef struct InstallFileStatus {

@@ -7,6 +7,9 @@
  * LINK_HEARTBEAT_MSEC while a step is at work). A call that outlives it means the installer hangs: the
  * connection is dropped, all calls end with LINK_ERROR_LOST, and the client connects anew. Nothing is
  * repeated by itself: after on_up() the owner looks at the state and decides.
+ *
+ * While the owner has no need of the installer the connection rests, so that the installer may end; it is made again
+ * as soon as there is a need.
  */
 #pragma once
 
@@ -17,7 +20,12 @@
 #include "base/cleanup.h"
 #include "link/link-message.h"
 
-enum { LINK_HEARTBEAT_MSEC = 5000, LINK_SILENCE_MSEC = 60000, LINK_CONNECT_TIMEOUT_MSEC = 15000 };
+enum {
+        LINK_HEARTBEAT_MSEC = 5000,
+        LINK_SILENCE_MSEC = 60000,
+        LINK_CONNECT_TIMEOUT_MSEC = 15000,
+        LINK_REST_MSEC = 5000
+};
 
 typedef struct LinkClient LinkClient;
 
@@ -25,6 +33,7 @@ typedef struct LinkClientParams {
         const char *socket_path;       /* copied */
         uint64_t silence_usec;         /* 0: LINK_SILENCE_MSEC; a call without a sign of life for this long is lost */
         uint64_t connect_timeout_usec; /* 0: LINK_CONNECT_TIMEOUT_MSEC; from connect() to the first state */
+        uint64_t rest_usec;            /* 0: LINK_REST_MSEC; without need for this long the connection rests */
         uint64_t backoff_base_usec;    /* 0: 500 ms */
         uint64_t backoff_cap_usec;     /* 0: 30 s */
 } LinkClientParams;
@@ -33,7 +42,9 @@ typedef struct LinkClientParams {
  * free the client. */
 typedef struct LinkClientOps {
         void (*on_up)(const LinkState *state, void *userdata);
-        /* After every outstanding call has ended with LINK_ERROR_LOST. Only after an on_up(). */
+        /* Not up any more, for want of need; on_up() follows a need, or on_down() where the installer is not reached then. */
+        void (*on_rest)(void *userdata);
+        /* After every outstanding call has ended with LINK_ERROR_LOST. Only after an on_up(), maybe with a rest between. */
         void (*on_down)(const Failure *failure, void *userdata);
         void (*on_progress)(const LinkProgress *progress, void *userdata);
         void (*on_state)(const LinkState *state, void *userdata);
@@ -58,6 +69,8 @@ LinkClient *link_client_free(LinkClient *client); /* outstanding calls are forgo
 DEFINE_CLEANUP(LinkClient *, link_client_free);
 
 bool link_client_is_up(const LinkClient *client);
+/* At first there is a need. May be called from inside an op. */
+void link_client_need(LinkClient *client, bool needed);
 
 /* Each: 0, the callback follows. -ENOTCONN: not up, no callback. -ENOMEM. */
 _must_use_ int link_client_get_state(LinkClient *client, LinkStateFn done, void *userdata);

@@ -84,7 +84,7 @@ const char *target_staged_path(const Target *target);              /* file: wher
 _must_use_ int target_check(const Target *target, Failure *reterr);
 
 /*
- * One image on its way onto a target. The bytes go out in aligned chunks of 1 MiB; every 8 MiB window is
+ * One image on its way onto a target. The bytes go out in aligned chunks of 256 KiB; every 2 MiB window is
  * handed to the storage, waited for while the next fills, and dropped from the page cache: dirty memory stays
  * below two windows, and what is read back comes from the storage as far as the kernel lets us have it (a
  * tmpfs has only its cache).
@@ -92,9 +92,10 @@ _must_use_ int target_check(const Target *target, Failure *reterr);
  *   0 ........ durable ........ readable ........ written ........ size
  *
  *   durable   survives a power cut (fdatasync returned)
- *   readable  written back and dropped from the cache: a verify cursor may read up to here. Always a multiple of
- *             4096 or the whole size, as no block before it will be written again. May be ahead of or behind durable.
- *   written   accepted by target_writer_write(); up to 1 MiB of it still in our own memory
+ *   readable  written back, dropped from the cache, and read ahead: a verify cursor may read up to here, and hardly
+ *             waits. Always a multiple of 4096 or the whole size, as no block before it will be written again. May be
+ *             ahead of or behind durable.
+ *   written   accepted by target_writer_write(); up to 256 KiB of it still in our own memory
  */
 typedef struct TargetWriter TargetWriter;
 
@@ -103,6 +104,7 @@ typedef struct TargetWriterParams {
         int booted_slot;       /* ab: the slot that is running, refused as `slot`; TARGET_NO_SLOT: not known */
         uint64_t size_bytes;   /* of the whole image; not 0 */
         uint64_t resume_bytes; /* what is known to be durable from before; 0: begin */
+        bool skip_equal;       /* a chunk that lies there already is not written again */
 } TargetWriterParams;
 
 /*

@@ -1,9 +1,9 @@
 /*
  * http-client: HTTPS downloads on the event loop, each from a given byte onwards.
  *
- * HttpClient owns the curl multi handle and keeps connections for reuse; HttpFetch is one GET. A fetch checks
- * the answer's status, range, length and ETag before its first byte is handed on. It knows nothing of jobs or
- * slots, keeps no file, never retries.
+ * HttpClient owns the curl multi handle and keeps connections for reuse; HttpFetch is one GET. libcurl is loaded
+ * by the first. A fetch checks the answer's status, range, length and ETag before its first byte is handed on. It
+ * knows nothing of jobs or slots, keeps no file, never retries.
  *
  * https only, HTTP/1.1, no cookies, no content coding; name look-up by transport/resolver, so no thread;
  * through a proxy where one is given, which then looks the server up. The URL is sent to the letter (a
@@ -50,6 +50,7 @@ typedef struct HttpFetchParams {
         uint64_t stall_usec;
         uint64_t low_speed_bytes;   /* a second; 0 counts as 1 a stall_usec */
         uint64_t max_bytes_per_sec; /* 0: no limit */
+        size_t piece_bytes;         /* about how much is handed on at once, at most; 0: what is quick, some 100 KiB */
 } HttpFetchParams;
 
 /* Borrowed for the call. */
@@ -78,9 +79,9 @@ typedef struct HttpFetchCallbacks {
          */
         void (*on_headers)(HttpFetch *fetch, const char *etag, void *userdata);
         /*
-         * Bytes in order, without gaps. 0: all taken. -EAGAIN: none taken; the fetch pauses and the same
-         * bytes come again after http_fetch_resume(). Any other negative ends the fetch with the failure it
-         * filled in.
+         * Bytes in order, without gaps, some 100 KiB at a time where the network is quick. 0: all taken.
+         * -EAGAIN: none taken; the fetch pauses and the same bytes come again after http_fetch_resume(), with
+         * more behind them. Any other negative ends the fetch with the failure it filled in.
          */
         int (*on_data)(HttpFetch *fetch, const uint8_t *data, size_t n_data, void *userdata, Failure *reterr);
         /* Called exactly once, last of all, unless the fetch is freed before. May free the fetch. */
@@ -95,7 +96,7 @@ DEFINE_CLEANUP(HttpClient *, http_client_free);
 /*
  * On success *ret is the caller's, and freeing it cancels. -EINVAL: not an https URL, one with a user name or
  * with bytes that are not allowed in a URL, first_byte not below total_bytes, or another senseless parameter.
- * -ENOMEM.
+ * -ELIBACC: there is no libcurl, which the first fetch loads. -ENOMEM.
  */
 _must_use_ int http_fetch_start(HttpClient *client, const HttpFetchParams *params,
                                 const HttpFetchCallbacks *callbacks, void *userdata, HttpFetch **ret);

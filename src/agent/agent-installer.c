@@ -191,6 +191,14 @@ static void on_link_up(const LinkState *state, void *userdata)
         agent_after_event(a);
 }
 
+static void on_link_rest(void *userdata)
+{
+        Agent *a = userdata;
+
+        engine_on_device_rest(a->engine, now_usec());
+        agent_after_event(a);
+}
+
 static void on_link_down(const Failure *failure, void *userdata)
 {
         Agent *a = userdata;
@@ -217,6 +225,7 @@ static void on_link_state(const LinkState *state, void *userdata)
 
 static const LinkClientOps link_ops = {
         .on_up = on_link_up,
+        .on_rest = on_link_rest,
         .on_down = on_link_down,
         .on_progress = on_link_progress,
         .on_state = on_link_state,

@@ -67,7 +67,7 @@ struct Agent {
         char status[128];
 };
 
-/* To be called at the end of each event that the engine was told of: sets the timer. */
+/* To be called at the end of each event that the engine was told of: sets the timer, and whether the link may rest. */
 void agent_after_event(Agent *agent);
 /* The one way out, for both planes. */
 ProxyParams agent_proxy(const Agent *agent);

@@ -57,6 +57,8 @@ void agent_op_http_start(const char *url, uint64_t first_byte, uint64_t total_by
                 .connect_timeout_usec = c->broker.connect_timeout_usec,
                 .stall_usec = c->download.stall_usec,
                 .low_speed_bytes = c->download.low_speed_bytes,
+                /* The engine lets so much through and then pauses: what comes in one piece comes at once. */
+                .piece_bytes = (size_t)MIN2(c->policy.max_bytes_per_sec / 8, (uint64_t)SIZE_MAX),
         };
         int r;
 

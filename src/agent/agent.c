@@ -41,6 +41,7 @@ void agent_after_event(Agent *a)
 
         notify_status(a);
         agent_observe_metrics(a);
+        link_client_need(a->link, engine_needs_device(a->engine));
         if (deadline == USEC_INFINITY) {
                 (void)sd_event_source_set_enabled(a->timer, SD_EVENT_OFF);
                 return;

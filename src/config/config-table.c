@@ -185,6 +185,9 @@ static const ConfigKey root_keys[] = {
          .doc = "Tries without a new byte before the download has failed."},
         {NUMBER("download.checkpoint-bytes", BYTES, download.checkpoint_bytes, 1048576, 1073741824, "16777216"),
          .doc = "What was written is made durable after so much of it; so much is fetched again after a power cut."},
+        {BOOL("download.skip-equal", download.skip_equal, "false"),
+         .doc = "Read what lies on a target first, and do not write again what is right already: spares flash where images "
+                "are much alike, and costs reading it."},
         {NUMBER("download.checkpoint-msec", MILLISECONDS, download.checkpoint_usec, 0, 60000, "1000"),
          .doc = "But not more often than this: on a fast link syncing would take longer than fetching again."},
 
@@ -251,8 +254,8 @@ static const ConfigKey root_keys[] = {
 
         {TEXT("installer.peer-user", Config, installer.peer_user, 32, config_text_is_user, ALLOWED_USER),
          .fallback = "otad", .doc = "The user that may call the installer, besides root."},
-        {NUMBER("installer.idle-exit-sec", SECONDS, installer.idle_exit_usec, 0, 86400, "0"),
-         .doc = "The installer ends after so long without a call or an update. 0: never."},
+        {NUMBER("installer.idle-exit-sec", SECONDS, installer.idle_exit_usec, 0, 86400, "30"),
+         .doc = "Where systemd holds its socket, the installer ends after so long without a call or an update. 0: never."},
 
         {PATH("paths.state", Config, paths.state), .fallback = "/var/lib/otad",
          .doc = "Where otad keeps what must survive a restart."},

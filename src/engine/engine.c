@@ -451,6 +451,17 @@ void engine_on_device_up(Engine *e, const LinkState *state, uint64_t now)
         tell_version(e, now);
 }
 
+void engine_on_device_rest(Engine *e, uint64_t now)
+{
+        e->event_usec = now;
+        update_on_device_rest(e->update);
+}
+
+bool engine_needs_device(const Engine *e)
+{
+        return update_needs_device(e->update);
+}
+
 void engine_on_device_down(Engine *e, const Failure *failure, uint64_t now)
 {
         e->event_usec = now;

@@ -72,6 +72,7 @@ void update_on_device_up(Update *u, const LinkState *state, uint64_t now_usec)
 {
         u->device = *state;
         u->device_known = true;
+        u->device_rests = false;
         u->call = INSTALL_CALL_NONE;
         update_end_download(u);
         u->begun = u->downloaded = u->self_tested = false;
@@ -80,9 +81,23 @@ void update_on_device_up(Update *u, const LinkState *state, uint64_t now_usec)
         update_reconcile(u, now_usec);
 }
 
+bool update_needs_device(const Update *u)
+{
+        if (job_key_is_set(&u->key) || u->call != INSTALL_CALL_NONE)
+                return true;
+        return !u->device_rests && (!u->device_known || u->device.state != UPDATE_STATE_IDLE || u->device.session[0]);
+}
+
+void update_on_device_rest(Update *u)
+{
+        assert(u->device_known && u->call == INSTALL_CALL_NONE);
+        u->device_known = u->begun = false;
+        u->device_rests = true;
+}
+
 void update_on_device_down(Update *u, const Failure *failure, uint64_t now_usec)
 {
-        u->device_known = u->begun = false;
+        u->device_known = u->device_rests = u->begun = false;
         u->call = INSTALL_CALL_NONE;
         update_end_download(u);
         update_set_waiting(u, "otad-installer is not reached");

@@ -38,6 +38,7 @@ struct Update {
 
         /* the device */
         bool device_known;
+        bool device_rests; /* not reached for want of need; `device` is as it was, idle */
         LinkState device;
         InstallCall call; /* under way */
         bool begun;       /* Begin() answered on this connection to the installer */

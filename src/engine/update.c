@@ -327,7 +327,7 @@ void update_status(const Update *u, UpdateStatus *ret)
                 .state = u->aside && u->device_known ? u->device.state : u->state,
                 .key = &u->key,
                 .local_session = u->aside ? u->device.session : "",
-                .device = u->device_known ? &u->device : NULL,
+                .device = u->device_known || u->device_rests ? &u->device : NULL,
                 .download = u->download ? download_stats(u->download) : NULL,
                 .document = u->document,
                 .failure = &u->failure,

@@ -44,6 +44,7 @@ static int run_open(InstallSession *s, unsigned index, Failure *reterr)
                 .booted_slot = run->booted_slot,
                 .size_bytes = file->size_bytes,
                 .resume_bytes = more->durable_bytes,
+                .skip_equal = s->params->skip_equal,
         };
         int r;
 

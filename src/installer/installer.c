@@ -501,6 +501,7 @@ static int open_state(Installer *i)
 int installer_new(sd_event *event, const Config *config, int listen_fd, Installer **ret)
 {
         _cleanup_(installer_freep) Installer *i = calloc(1, sizeof(*i));
+        bool is_activated;
         int r;
 
         if (!i) {
@@ -509,6 +510,7 @@ int installer_new(sd_event *event, const Config *config, int listen_fd, Installe
         }
         i->state_fd = -1;
         i->listen_fd = listen_fd;
+        is_activated = listen_fd >= 0;
         i->event = sd_event_ref(event);
         i->config = config;
         r = settings_init(&i->settings, config);
@@ -521,7 +523,7 @@ int installer_new(sd_event *event, const Config *config, int listen_fd, Installe
         r = install_session_new(event, &i->settings.params, &session_ops, i, &i->session);
         if (r < 0)
                 return r;
-        if (config->installer.idle_exit_usec > 0) {
+        if (is_activated && config->installer.idle_exit_usec > 0) {
                 i->idle_since_usec = now_usec();
                 r = sd_event_add_time_relative(event, &i->idle, CLOCK_BOOTTIME, config->installer.idle_exit_usec, 0,
                                                on_idle, i);

@@ -75,6 +75,7 @@ int settings_init(Settings *settings, const Config *config)
                 .keep_free = keep_free(config),
                 .checkpoint_bytes = config->download.checkpoint_bytes,
                 .checkpoint_usec = config->download.checkpoint_usec,
+                .skip_equal = config->download.skip_equal,
         };
         for (size_t i = 0; i < config->signing.algorithms.n && i < ELEMENTSOF(p->algorithms); i++)
                 p->algorithms[p->n_algorithms++] = (SignatureAlgorithm)config->signing.algorithms.values[i];

@@ -42,15 +42,19 @@ struct LinkClient {
         char *path;
         uint64_t silence_usec;
         uint64_t connect_timeout_usec;
+        uint64_t rest_usec;
         Backoff backoff;
         const LinkClientOps *ops;
         void *userdata;
-        sd_bus *bus;            /* NULL while waiting to connect */
+        sd_bus *bus;            /* NULL while resting or waiting to connect */
         sd_event_source *timer; /* connect again, or the deadline of what is awaited */
         sd_event_source *exit;
         bool up;
-        bool broken;           /* a call could not even be sent: the timer drops the connection at once */
-        bool said_unreachable; /* the log hears of it once, not at every try */
+        bool known; /* the owner has heard on_up(), and no on_down() since */
+        bool needed, resting;
+        uint64_t unneeded_usec; /* since when */
+        bool broken;            /* a call could not even be sent: the timer drops the connection at once */
+        bool said_unreachable;  /* the log hears of it once, not at every try */
         uint64_t up_usec;
         uint64_t life_usec; /* last sign of life */
         LinkCall *calls;
@@ -92,6 +96,8 @@ static uint64_t client_deadline(const LinkClient *c)
                 return 0;
         if (!c->up)
                 return usec_add(c->life_usec, c->connect_timeout_usec);
+        if (!c->calls)
+                return c->needed ? USEC_INFINITY : usec_add(c->unneeded_usec, c->rest_usec);
         for (const LinkCall *call = c->calls; call; call = call->next)
                 deadline = MIN2(deadline, usec_add(MAX2(call->sent_usec, c->life_usec), c->silence_usec));
         return deadline;
@@ -131,8 +137,19 @@ static void client_drop(LinkClient *c, const char *why)
                 call->finish(call, NULL, &error);
                 call_free(call);
         }
-        if (was_up)
+        if (c->known) {
+                c->known = false;
                 c->ops->on_down(&error.failure, c->userdata);
+        }
+}
+
+static void client_rest(LinkClient *c)
+{
+        c->up = false;
+        c->resting = true;
+        c->bus = sd_bus_close_unref(c->bus);
+        client_set_timer(c, USEC_INFINITY);
+        c->ops->on_rest(c->userdata);
 }
 
 static int client_on_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -149,6 +166,8 @@ static int client_on_timer(sd_event_source *source, uint64_t usec, void *userdat
                 client_drop(c, "connection closed");
         else if (deadline > usec)
                 client_set_timer(c, deadline);
+        else if (c->up && !c->calls)
+                client_rest(c);
         else
                 client_drop(c, c->up ? "it gives no sign of life" : "it does not answer");
         return 0;
@@ -210,6 +229,8 @@ static int call_on_reply(sd_bus_message *m, void *userdata, sd_bus_error *reterr
                 link_error_parse(wire, &error);
         call->finish(call, m, wire ? &error : NULL);
         call_free(call);
+        if (c->up)
+                client_set_timer(c, client_deadline(c));
         return 0;
 }
 
@@ -504,9 +525,9 @@ static int client_on_first_state(sd_bus_message *m, void *userdata, sd_bus_error
         if (c->said_unreachable)
                 log_info("The installer at %s can be reached again", c->path);
         c->said_unreachable = false;
-        c->up = true;
-        c->up_usec = c->life_usec = now_usec();
-        client_set_timer(c, USEC_INFINITY);
+        c->up = c->known = true;
+        c->up_usec = c->life_usec = c->unneeded_usec = now_usec();
+        client_set_timer(c, client_deadline(c));
         c->ops->on_up(&state, c->userdata);
         return 0;
 }
@@ -554,6 +575,8 @@ int link_client_new(sd_event *event, const LinkClientParams *params, const LinkC
                 return -ENOMEM;
         c->silence_usec = params->silence_usec ?: LINK_SILENCE_MSEC * USEC_PER_MSEC;
         c->connect_timeout_usec = params->connect_timeout_usec ?: LINK_CONNECT_TIMEOUT_MSEC * USEC_PER_MSEC;
+        c->rest_usec = params->rest_usec ?: LINK_REST_MSEC * USEC_PER_MSEC;
+        c->needed = true;
         c->backoff.base_usec = params->backoff_base_usec ?: BACKOFF_BASE_USEC;
         c->backoff.cap_usec = params->backoff_cap_usec ?: BACKOFF_CAP_USEC;
         c->ops = ops;
@@ -587,4 +610,17 @@ LinkClient *link_client_free(LinkClient *c)
 bool link_client_is_up(const LinkClient *c)
 {
         return c->up;
+}
+
+void link_client_need(LinkClient *c, bool needed)
+{
+        if (c->needed == needed)
+                return;
+        c->needed = needed;
+        c->unneeded_usec = now_usec();
+        if (c->resting)
+                client_set_timer(c, c->unneeded_usec); /* connects, from the loop */
+        else if (c->up)
+                client_set_timer(c, client_deadline(c));
+        c->resting = false;
 }

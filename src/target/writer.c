@@ -9,13 +9,14 @@
 #include "base/file-util.h"
 #include "kind.h"
 
-#define CHUNK_BYTES  (UINT64_C(1) << 20)
-#define WINDOW_BYTES (UINT64_C(4) << 20)
+/* Larger chunks cost memory and win nothing; larger windows have the loop wait longer at a time, and the pipe run dry. */
+#define CHUNK_BYTES  (UINT64_C(256) << 10)
+#define WINDOW_BYTES (UINT64_C(2) << 20)
 /* The block below which nothing is read back while bytes of it are still to come; no page is smaller. */
 #define BLOCK_BYTES UINT64_C(4096)
 
-/*   0 ... settled ... started ... pushed ... written ... size
- *   |readable    |in flight  |in the cache|in chunk     */
+/*   0 ... readable ... settled ... started ... pushed ... written ... size
+ *   |             |read ahead |in flight   |in the cache|in chunk     */
 struct TargetWriter {
         int fd;
         char *label;
@@ -23,9 +24,11 @@ struct TargetWriter {
         uint64_t written;
         uint64_t pushed;  /* handed to the kernel */
         uint64_t started; /* write-back was asked for */
-        uint64_t settled; /* written back, and dropped from the cache */
+        uint64_t settled; /* written back, dropped from the cache, asked for again */
+        uint64_t readable;
         uint64_t durable;
         uint8_t *chunk; /* [pushed, written) */
+        uint8_t *there; /* what lies where the chunk is to go; NULL: never looked at */
         bool is_failed; /* after a failed sync nobody knows what is on the storage: no way on */
 };
 
@@ -79,6 +82,11 @@ int target_writer_open(const Target *target, const TargetWriterParams *params, T
         w->chunk = aligned_alloc(BLOCK_BYTES, CHUNK_BYTES);
         if (!w->chunk)
                 return -ENOMEM;
+        if (params->skip_equal) {
+                w->there = malloc(CHUNK_BYTES);
+                if (!w->there)
+                        return -ENOMEM;
+        }
         r = target->kind->open(target, params, &opened, reterr);
         if (r < 0)
                 return r;
@@ -87,7 +95,7 @@ int target_writer_open(const Target *target, const TargetWriterParams *params, T
         if (!w->label)
                 return -ENOMEM;
         assert(opened.resume_bytes <= params->resume_bytes);
-        w->written = w->pushed = w->started = w->settled = w->durable = opened.resume_bytes;
+        w->written = w->pushed = w->started = w->settled = w->readable = w->durable = opened.resume_bytes;
         drop_cache(w, 0, w->settled);
         *ret = TAKE_PTR(w);
         return 0;
@@ -98,6 +106,7 @@ TargetWriter *target_writer_free(TargetWriter *w)
         if (!w)
                 return NULL;
         close_fd(w->fd);
+        free(w->there);
         free(w->chunk);
         free(w->label);
         free(w);
@@ -120,8 +129,9 @@ static int settle(TargetWriter *w, uint64_t to, Failure *reterr)
         if (r < 0)
                 return fail_io(w, "writing back", w->settled, r, reterr);
         drop_cache(w, w->settled, to);
-        /* The storage reads it again while we write on, so that the verify cursor need not wait for it. */
+        /* The storage reads it again while we write on: a window later the verify cursor need not wait for it. */
         advise(w, w->settled, to, POSIX_FADV_WILLNEED);
+        w->readable = w->settled;
         w->settled = to;
         return 0;
 }
@@ -144,6 +154,15 @@ static int pace(TargetWriter *w, Failure *reterr)
         }
 }
 
+/* What cannot be read, or is not there yet, is written. */
+static bool is_there(TargetWriter *w, size_t n)
+{
+        if (!w->there)
+                return false;
+        advise(w, w->written, MIN2(w->written + WINDOW_BYTES, w->size), POSIX_FADV_WILLNEED);
+        return pread_full(w->fd, w->there, n, w->pushed) == (ssize_t)n && memcmp(w->there, w->chunk, n) == 0;
+}
+
 static int push(TargetWriter *w, Failure *reterr)
 {
         size_t n = (size_t)(w->written - w->pushed);
@@ -151,7 +170,7 @@ static int push(TargetWriter *w, Failure *reterr)
 
         if (n == 0)
                 return 0;
-        r = pwrite_full(w->fd, w->chunk, n, w->pushed);
+        r = is_there(w, n) ? 0 : pwrite_full(w->fd, w->chunk, n, w->pushed);
         if (r < 0)
                 return fail_io(w, "writing", w->pushed, r, reterr);
         w->pushed = w->written;
@@ -222,7 +241,7 @@ int target_writer_flush(TargetWriter *w, Failure *reterr)
                 return fail_io(w, "syncing", w->durable, -errno, reterr);
         drop_cache(w, w->settled, w->pushed);
         advise(w, w->settled, w->pushed, POSIX_FADV_WILLNEED);
-        w->started = w->settled = w->durable = w->pushed;
+        w->started = w->settled = w->readable = w->durable = w->pushed;
         return 0;
 }
 
@@ -262,5 +281,5 @@ uint64_t target_writer_durable(const TargetWriter *w)
 
 uint64_t target_writer_readable(const TargetWriter *w)
 {
-        return w->settled == w->size ? w->size : round_down(w->settled, BLOCK_BYTES);
+        return w->readable == w->size ? w->size : round_down(w->readable, BLOCK_BYTES);
 }

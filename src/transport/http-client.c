@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <signal.h>
 #include <sys/epoll.h>
 
 #include "base/time-util.h"
@@ -26,13 +25,13 @@ void http_client_leave(HttpClient *client)
                 return;
         while (client->first_doomed)
                 client->first_doomed = http_fetch_bury(client->first_doomed);
-        while ((message = curl_multi_info_read(client->multi, &n_left))) {
+        while ((message = curl.multi_info_read(client->multi, &n_left))) {
                 CURLcode code = message->data.result;
 
                 if (message->msg != CURLMSG_DONE)
                         continue;
                 /* The message is gone with the next call to curl. */
-                (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&fetch);
+                (void)curl.easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&fetch);
                 http_fetch_on_curl_done(fetch, code);
         }
 }
@@ -42,7 +41,7 @@ static void client_act(HttpClient *client, curl_socket_t fd, int events)
         int n_running;
 
         http_client_enter(client);
-        (void)curl_multi_socket_action(client->multi, fd, events, &n_running);
+        (void)curl.multi_socket_action(client->multi, fd, events, &n_running);
         http_client_leave(client);
 }
 
@@ -66,7 +65,7 @@ static int on_timer(sd_event_source *source _unused_, uint64_t usec _unused_, vo
         return 0;
 }
 
-/* curl: watch this socket so. `socket_pointer` is what curl_multi_assign() stored, our event source. */
+/* curl: watch this socket so. `socket_pointer` is what curl.multi_assign() stored, our event source. */
 static int on_curl_socket(CURL *easy _unused_, curl_socket_t fd, int what, void *userdata, void *socket_pointer)
 {
         sd_event_source *source = socket_pointer;
@@ -75,7 +74,7 @@ static int on_curl_socket(CURL *easy _unused_, curl_socket_t fd, int what, void 
 
         if (what == CURL_POLL_REMOVE) {
                 sd_event_source_disable_unref(source);
-                (void)curl_multi_assign(client->multi, fd, NULL);
+                (void)curl.multi_assign(client->multi, fd, NULL);
                 return 0;
         }
         if (what == CURL_POLL_IN || what == CURL_POLL_INOUT)
@@ -87,7 +86,7 @@ static int on_curl_socket(CURL *easy _unused_, curl_socket_t fd, int what, void 
         if (sd_event_add_io(client->event, &source, fd, events, on_socket, client) < 0)
                 return -1;
         (void)sd_event_source_set_description(source, "http-socket");
-        (void)curl_multi_assign(client->multi, fd, source);
+        (void)curl.multi_assign(client->multi, fd, source);
         return 0;
 }
 
@@ -104,33 +103,38 @@ static int on_curl_timer(CURLM *multi _unused_, long timeout_msec, void *userdat
         return 0;
 }
 
-static int client_set_up(HttpClient *client)
+static int client_add_timer(HttpClient *client)
 {
-        static bool library_ready;
         int r;
 
-        if (!library_ready) {
-                /* OpenSSL writes to sockets without MSG_NOSIGNAL; libmosquitto does the same for itself. */
-                signal(SIGPIPE, SIG_IGN);
-                if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-                        return -ENOMEM;
-                library_ready = true;
-        }
         r = sd_event_add_time_relative(client->event, &client->timer_source, CLOCK_BOOTTIME, 0, USEC_PER_MSEC,
                                        on_timer, client);
         if (r < 0)
                 return r;
         (void)sd_event_source_set_description(client->timer_source, "http-timer");
-        r = sd_event_source_set_enabled(client->timer_source, SD_EVENT_OFF);
+        return sd_event_source_set_enabled(client->timer_source, SD_EVENT_OFF);
+}
+
+int http_client_prepare(HttpClient *client)
+{
+        CURLM *multi;
+        int r;
+
+        if (client->multi)
+                return 0;
+        r = curl_library_load();
         if (r < 0)
                 return r;
-        client->multi = curl_multi_init();
-        if (!client->multi || curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket) != CURLM_OK ||
-            curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client) != CURLM_OK ||
-            curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer) != CURLM_OK ||
-            curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client) != CURLM_OK ||
-            curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long)IDLE_CONNECTIONS_MAX) != CURLM_OK)
+        multi = curl.multi_init();
+        if (!multi || curl.multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket) != CURLM_OK ||
+            curl.multi_setopt(multi, CURLMOPT_SOCKETDATA, client) != CURLM_OK ||
+            curl.multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_curl_timer) != CURLM_OK ||
+            curl.multi_setopt(multi, CURLMOPT_TIMERDATA, client) != CURLM_OK ||
+            curl.multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)IDLE_CONNECTIONS_MAX) != CURLM_OK) {
+                curl.multi_cleanup(multi);
                 return -ENOMEM;
+        }
+        client->multi = multi;
         return 0;
 }
 
@@ -142,7 +146,7 @@ int http_client_new(sd_event *event, HttpClient **ret)
         if (!client)
                 return -ENOMEM;
         client->event = sd_event_ref(event);
-        r = client_set_up(client);
+        r = client_add_timer(client);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(client);
@@ -155,7 +159,7 @@ HttpClient *http_client_free(HttpClient *client)
                 return NULL;
         assert(client->in_curl == 0);
         if (client->multi)
-                curl_multi_cleanup(client->multi); /* closes idle connections, whose sources curl has us drop */
+                curl.multi_cleanup(client->multi); /* closes idle connections, whose sources curl has us drop */
         sd_event_source_disable_unref(client->timer_source);
         sd_event_unref(client->event);
         free(client);

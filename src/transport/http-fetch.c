@@ -26,13 +26,13 @@ void http_fetch_fail(HttpFetch *fetch, FailureReason reason, const char *format,
 static void fetch_leave_curl(HttpFetch *fetch)
 {
         if (fetch->in_multi)
-                (void)curl_multi_remove_handle(fetch->client->multi, fetch->easy);
+                (void)curl.multi_remove_handle(fetch->client->multi, fetch->easy);
         fetch->in_multi = false;
         if (fetch->easy)
-                curl_easy_cleanup(fetch->easy);
+                curl.easy_cleanup(fetch->easy);
         fetch->easy = NULL;
-        curl_slist_free_all(fetch->headers);
-        curl_slist_free_all(fetch->addresses);
+        curl.slist_free_all(fetch->headers);
+        curl.slist_free_all(fetch->addresses);
         fetch->headers = fetch->addresses = NULL;
 }
 
@@ -43,7 +43,6 @@ static void fetch_finish(HttpFetch *fetch)
         fetch->resolver = resolver_free(fetch->resolver);
         fetch_leave_curl(fetch);
         fetch->finished = true;
-        fetch->paused = false;
         (void)sd_event_source_set_enabled(fetch->stall_source, SD_EVENT_OFF);
         (void)sd_event_source_set_enabled(fetch->step_source, SD_EVENT_ONESHOT);
 }
@@ -69,7 +68,7 @@ static void on_resolved(Resolver *resolver _unused_, int error, const char *prob
                 return;
         }
         if (http_fetch_make_request(fetch, addresses, n_addresses) < 0 ||
-            curl_multi_add_handle(fetch->client->multi, fetch->easy) != CURLM_OK) {
+            curl.multi_add_handle(fetch->client->multi, fetch->easy) != CURLM_OK) {
                 http_fetch_fail(fetch, FAILURE_RESOURCES, "https://%s: out of memory", fetch->host);
                 fetch_finish(fetch);
                 return;
@@ -101,7 +100,7 @@ static bool fetch_follow(HttpFetch *fetch)
         const char *target = NULL;
         int r;
 
-        (void)curl_easy_getinfo(fetch->easy, CURLINFO_REDIRECT_URL, &target);
+        (void)curl.easy_getinfo(fetch->easy, CURLINFO_REDIRECT_URL, &target);
         if (!target) {
                 http_fetch_fail(fetch, FAILURE_URL_REFUSED, "https://%s: HTTP status %d without a place to go",
                                 fetch->host, fetch->status);
@@ -143,7 +142,7 @@ static void fetch_blame_proxy(HttpFetch *fetch, const char *error)
 {
         long status = 0;
 
-        (void)curl_easy_getinfo(fetch->easy, CURLINFO_HTTP_CONNECTCODE, &status);
+        (void)curl.easy_getinfo(fetch->easy, CURLINFO_HTTP_CONNECTCODE, &status);
         if (status >= 300)
                 http_fetch_fail(fetch, FAILURE_DOWNLOAD_FAILED,
                                 "https://%s: the proxy %s port %u refused the connection: HTTP status %ld, %s",
@@ -156,7 +155,7 @@ static void fetch_blame_proxy(HttpFetch *fetch, const char *error)
 
 static void fetch_judge(HttpFetch *fetch, CURLcode code)
 {
-        const char *error = fetch->curl_error[0] ? fetch->curl_error : curl_easy_strerror(code);
+        const char *error = fetch->curl_error[0] ? fetch->curl_error : curl.easy_strerror(code);
         Failure failure;
 
         if (failure_is_set(&fetch->failure))
@@ -170,16 +169,16 @@ static void fetch_judge(HttpFetch *fetch, CURLcode code)
                 http_fetch_fail(fetch, FAILURE_RESOURCES, "https://%s: out of memory", fetch->host);
         } else if (fetch->proxy.kind != PROXY_NONE && !fetch->connected) {
                 fetch_blame_proxy(fetch, error);
-        } else if (fetch->head_good && fetch->n_taken < http_fetch_wanted_bytes(fetch)) {
+        } else if (fetch->head_good && fetch->n_received < http_fetch_wanted_bytes(fetch)) {
                 http_fetch_fail(fetch, FAILURE_DOWNLOAD_FAILED,
                                 "https://%s: ended after %" PRIu64 " of %" PRIu64 " bytes%s%s", fetch->host,
-                                fetch->params.first_byte + fetch->n_taken, fetch->params.total_bytes,
+                                fetch->params.first_byte + fetch->n_received, fetch->params.total_bytes,
                                 code == CURLE_OK ? "" : ": ", code == CURLE_OK ? "" : error);
         } else if (!fetch->head_good) {
                 http_fetch_fail(fetch, FAILURE_DOWNLOAD_FAILED, "https://%s: %s", fetch->host,
                                 code == CURLE_OK ? "no answer" : error);
         }
-        /* Else every byte was taken: an untidy end after the last one harms nobody. */
+        /* Else every byte has come: an untidy end after the last one harms nobody. */
 }
 
 void http_fetch_on_curl_done(HttpFetch *fetch, CURLcode code)
@@ -189,7 +188,7 @@ void http_fetch_on_curl_done(HttpFetch *fetch, CURLcode code)
         if (!failure_is_set(&fetch->failure) && http_status_is_redirect(fetch->status) && fetch_follow(fetch))
                 return;
         if (fetch->easy)
-                (void)curl_easy_getinfo(fetch->easy, CURLINFO_RETRY_AFTER, &retry_after_sec);
+                (void)curl.easy_getinfo(fetch->easy, CURLINFO_RETRY_AFTER, &retry_after_sec);
         if (retry_after_sec > 0)
                 fetch->retry_after_usec =
                         MIN2((uint64_t)retry_after_sec, RETRY_AFTER_MAX_USEC / USEC_PER_SEC) * USEC_PER_SEC;
@@ -212,7 +211,7 @@ static int on_stall(sd_event_source *source _unused_, uint64_t usec _unused_, vo
         http_fetch_fail(fetch, FAILURE_DOWNLOAD_STALLED,
                         "https://%s: %" PRIu64 " bytes in the last %s, at byte %" PRIu64 " of %" PRIu64, fetch->host,
                         fetch->n_window, duration_format(text, fetch->params.stall_usec),
-                        fetch->params.first_byte + fetch->n_taken, fetch->params.total_bytes);
+                        fetch->params.first_byte + fetch->n_received, fetch->params.total_bytes);
         fetch_finish(fetch);
         return 0;
 }
@@ -229,35 +228,50 @@ static void fetch_tell(HttpFetch *fetch)
         fetch->callbacks.on_done(fetch, &outcome, fetch->userdata);
 }
 
+/* Hands on what was gathered, and has curl go on where it waited for that. False: the fetch is gone. */
+static bool fetch_go_on(HttpFetch *fetch)
+{
+        HttpClient *client = fetch->client;
+        CURLcode code = CURLE_OK;
+        bool doomed;
+
+        http_client_enter(client);
+        if (fetch->n_gathered > 0)
+                http_fetch_hand_on(fetch);
+        if (!fetch->doomed && !fetch->paused && fetch->curl_paused && !fetch->finished &&
+            !failure_is_set(&fetch->failure)) {
+                fetch->curl_paused = false;
+                code = curl.easy_pause(fetch->easy, CURLPAUSE_CONT);
+        }
+        doomed = fetch->doomed;
+        http_client_leave(client);
+        if (doomed)
+                return false;
+        /* What a callback refused in there comes back as a code and not as a message. */
+        if (!fetch->finished && code != CURLE_OK)
+                http_fetch_on_curl_done(fetch, code);
+        else if (!fetch->finished && failure_is_set(&fetch->failure))
+                fetch_finish(fetch);
+        return true;
+}
+
 static int on_step(sd_event_source *source _unused_, void *userdata)
 {
         HttpFetch *fetch = userdata;
-        HttpClient *client = fetch->client;
-        CURLcode code;
-        bool doomed;
 
-        if (fetch->finished) {
+        if (!fetch->paused && fetch_go_on(fetch) && fetch->finished && !fetch->paused)
                 fetch_tell(fetch);
-                return 0;
-        }
-        if (!fetch->paused)
-                return 0;
-        fetch->paused = false;
-        fetch_arm_stall(fetch);
-        http_client_enter(client);
-        code = curl_easy_pause(fetch->easy, CURLPAUSE_CONT);
-        doomed = fetch->doomed;
-        http_client_leave(client);
-        /* What a callback refused in there comes back as a code and not as a message. */
-        if (code != CURLE_OK && !doomed && !fetch->finished)
-                http_fetch_on_curl_done(fetch, code);
         return 0;
 }
 
 void http_fetch_resume(HttpFetch *fetch)
 {
-        if (fetch->paused && !fetch->doomed)
-                (void)sd_event_source_set_enabled(fetch->step_source, SD_EVENT_ONESHOT);
+        if (!fetch->paused || fetch->doomed)
+                return;
+        fetch->paused = false;
+        if (!fetch->finished)
+                fetch_arm_stall(fetch);
+        (void)sd_event_source_set_enabled(fetch->step_source, SD_EVENT_ONESHOT);
 }
 
 /* --- its life --- */
@@ -268,6 +282,7 @@ static HttpFetch *fetch_destroy(HttpFetch *fetch)
         fetch_leave_curl(fetch);
         sd_event_source_disable_unref(fetch->step_source);
         sd_event_source_disable_unref(fetch->stall_source);
+        free(fetch->gathered);
         free(fetch->url);
         free(fetch->host);
         free(fetch->port);
@@ -361,6 +376,9 @@ int http_fetch_start(HttpClient *client, const HttpFetchParams *params, const Ht
         int r;
 
         assert(callbacks->on_data && callbacks->on_done);
+        r = http_client_prepare(client);
+        if (r < 0)
+                return r;
         if (!params->url || !http_url_is_fit(params->url) || params->first_byte >= params->total_bytes ||
             !params->ca_file || params->connect_timeout_usec == 0 || params->stall_usec == 0 ||
             params->low_speed_bytes > UINT32_MAX || (params->if_match && !http_etag_is_useful(params->if_match)))

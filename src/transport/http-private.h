@@ -4,19 +4,24 @@
  */
 #pragma once
 
-#include <curl/curl.h>
-
+#include "curl-library.h"
 #include "transport/http-client.h"
 #include "transport/resolver.h"
+
+/* TLS records bring 16 KiB each; handed on one by one they would wake whoever is behind the pipe for each. */
+enum { HTTP_GATHER_BYTES = 128 * 1024 };
 
 /* While curl is at work no easy handle may be removed from the multi handle, so fetches freed then are put aside. */
 struct HttpClient {
         sd_event *event;
-        CURLM *multi;
+        CURLM *multi; /* NULL before the first fetch */
         sd_event_source *timer_source;
         unsigned in_curl;
         HttpFetch *first_doomed;
 };
+
+/* Loads libcurl and makes the multi handle, where that is still to be done. -ELIBACC, -ENOMEM. */
+int http_client_prepare(HttpClient *client);
 
 /* Every call that may run a fetch's curl callbacks stands between these two. The latter settles what has ended. */
 void http_client_enter(HttpClient *client);
@@ -49,18 +54,24 @@ struct HttpFetch {
 
         bool doomed; /* freed while curl was at work */
         bool finished;
-        bool paused;
-        bool connected; /* this request's connection stands, so the stall clock counts */
+        bool paused;      /* the taker wants no more now */
+        bool curl_paused; /* and nothing more fits in `gathered` */
+        bool connected;   /* this request's connection stands, so the stall clock counts */
         bool head_good;
         int status;
         size_t n_head, n_ignored;
         uint64_t n_window; /* bytes since the stall clock was last looked at */
-        uint64_t n_taken;
+        uint64_t n_received, n_taken;
+        uint8_t *gathered; /* [n_taken, n_received); HTTP_GATHER_BYTES, or NULL before the first */
+        size_t n_gathered;
         char error_body[HTTP_ERROR_BODY_MAX];
         size_t n_error_body;
         Failure failure;
         uint64_t retry_after_usec;
 };
+
+/* Hands on what was gathered, between enter and leave; the fetch may be doomed, paused or failed by it. */
+void http_fetch_hand_on(HttpFetch *fetch);
 
 /* The first failure counts. */
 _printf_(3, 4) void http_fetch_fail(HttpFetch *fetch, FailureReason reason, const char *format, ...);

@@ -3,11 +3,11 @@
 #include <string.h>
 
 #include "base/time-util.h"
+#include "ca-file.h"
 #include "http-private.h"
 #include "http-response.h"
 
 enum {
-        BUFFER_BYTES = 256 * 1024,
         HEAD_BYTES_MAX = 64 * 1024,
         IGNORED_BODY_MAX = 64 * 1024, /* of a redirect; then the connection is given up */
         RESOLVE_TEXT_MAX = 1024,
@@ -19,7 +19,7 @@ static const char *fetch_header(HttpFetch *fetch, const char *name)
 {
         struct curl_header *header;
 
-        if (curl_easy_header(fetch->easy, name, 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+        if (curl.easy_header(fetch->easy, name, 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
                 return NULL;
         return header->value;
 }
@@ -39,8 +39,8 @@ static int fetch_on_head(HttpFetch *fetch)
         curl_off_t length = -1;
         long status = 0;
 
-        (void)curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
-        (void)curl_easy_getinfo(fetch->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+        (void)curl.easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
+        (void)curl.easy_getinfo(fetch->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
         if (status < 200)
                 return 0; /* 100 Continue and its like: the real one follows */
         fetch->status = head.status = (int)status;
@@ -90,12 +90,52 @@ static size_t fetch_take_other_body(HttpFetch *fetch, const char *data, size_t n
         return n <= room ? n : 0;
 }
 
+void http_fetch_hand_on(HttpFetch *fetch)
+{
+        Failure failure = {0};
+        int r;
+
+        r = fetch->callbacks.on_data(fetch, fetch->gathered, fetch->n_gathered, fetch->userdata, &failure);
+        if (fetch->doomed)
+                return;
+        if (r == -EAGAIN) {
+                fetch->paused = true;
+                (void)sd_event_source_set_enabled(fetch->stall_source, SD_EVENT_OFF);
+                return;
+        }
+        if (r < 0) {
+                if (!failure_is_set(&fetch->failure))
+                        fetch->failure = failure;
+                http_fetch_fail(fetch, FAILURE_INTERNAL, "the downloaded bytes could not be taken: %s", strerror(-r));
+        } else {
+                fetch->n_taken += fetch->n_gathered;
+        }
+        fetch->n_gathered = 0;
+}
+
+/* False: not now, or never. */
+static bool fetch_make_room(HttpFetch *fetch, size_t n)
+{
+        size_t piece = MIN2(fetch->params.piece_bytes ?: SIZE_MAX, (size_t)HTTP_GATHER_BYTES);
+
+        if (!fetch->gathered) {
+                fetch->gathered = malloc(HTTP_GATHER_BYTES);
+                if (!fetch->gathered)
+                        http_fetch_fail(fetch, FAILURE_RESOURCES, "https://%s: out of memory", fetch->host);
+                return fetch->gathered;
+        }
+        if (fetch->paused)
+                return false;
+        if (fetch->n_gathered == 0 || fetch->n_gathered + n <= piece)
+                return true;
+        http_fetch_hand_on(fetch);
+        return !fetch->doomed && !fetch->paused && !failure_is_set(&fetch->failure);
+}
+
 static size_t on_curl_data(char *data, size_t size, size_t n_items, void *userdata)
 {
         HttpFetch *fetch = userdata;
         size_t n = size * n_items;
-        Failure failure = {0};
-        int r;
 
         if (fetch->doomed)
                 return 0;
@@ -103,28 +143,40 @@ static size_t on_curl_data(char *data, size_t size, size_t n_items, void *userda
                 fetch->n_window += n;
                 return fetch_take_other_body(fetch, data, n);
         }
-        if (n > http_fetch_wanted_bytes(fetch) - fetch->n_taken) {
+        if (n > http_fetch_wanted_bytes(fetch) - fetch->n_received) {
                 http_fetch_fail(fetch, FAILURE_RANGE_WRONG,
                                 "the image has %" PRIu64 " bytes, but the server sent more after byte %" PRIu64,
-                                fetch->params.total_bytes, fetch->params.first_byte + fetch->n_taken);
+                                fetch->params.total_bytes, fetch->params.first_byte + fetch->n_received);
                 return 0;
         }
-        r = fetch->callbacks.on_data(fetch, (const uint8_t *)data, n, fetch->userdata, &failure);
-        if (fetch->doomed)
-                return 0;
-        if (r == -EAGAIN) {
-                fetch->paused = true;
-                (void)sd_event_source_set_enabled(fetch->stall_source, SD_EVENT_OFF);
-                return CURL_WRITEFUNC_PAUSE;
+        if (!fetch_make_room(fetch, n)) {
+                fetch->curl_paused = !fetch->doomed && fetch->paused;
+                return fetch->curl_paused ? CURL_WRITEFUNC_PAUSE : 0;
         }
-        if (r < 0) {
-                fetch->failure = failure;
-                http_fetch_fail(fetch, FAILURE_INTERNAL, "the downloaded bytes could not be taken: %s", strerror(-r));
-                return 0;
-        }
+        memcpy(fetch->gathered + fetch->n_gathered, data, n);
+        fetch->n_gathered += n;
+        fetch->n_received += n;
         fetch->n_window += n;
-        fetch->n_taken += n;
+        /* What one visit of curl's brings goes out together, after it. */
+        if (!fetch->paused)
+                (void)sd_event_source_set_enabled(fetch->step_source, SD_EVENT_ONESHOT);
         return n;
+}
+_Static_assert(HTTP_GATHER_BYTES >= CURL_MAX_WRITE_SIZE, "what curl gives at once has room");
+
+static CURLcode on_curl_tls(CURL *easy _unused_, void *context, void *userdata)
+{
+        HttpFetch *fetch = userdata;
+        int r = ca_file_trust(context, fetch->params.ca_file);
+
+        if (r == -ENOMEM)
+                return CURLE_OUT_OF_MEMORY;
+        if (r < 0) {
+                http_fetch_fail(fetch, FAILURE_TLS, "https://%s: cannot use the CA file %s: %s", fetch->host,
+                                fetch->params.ca_file, r == -EBADMSG ? "no certificate in it" : strerror(-r));
+                return CURLE_SSL_CACERT_BADFILE;
+        }
+        return CURLE_OK;
 }
 
 static int on_curl_connected(void *userdata, char *address _unused_, char *local_address _unused_, int port _unused_,
@@ -142,14 +194,14 @@ static int on_curl_connected(void *userdata, char *address _unused_, char *local
 static char *url_part(const char *url, CURLUPart part, unsigned flags)
 {
         char *text = NULL, *copy = NULL;
-        CURLU *parser = curl_url();
+        CURLU *parser = curl.url();
 
         if (parser &&
-            curl_url_set(parser, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME | CURLU_PATH_AS_IS) == CURLUE_OK &&
-            curl_url_get(parser, part, &text, flags) == CURLUE_OK)
+            curl.url_set(parser, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME | CURLU_PATH_AS_IS) == CURLUE_OK &&
+            curl.url_get(parser, part, &text, flags) == CURLUE_OK)
                 copy = strdup(text);
-        curl_free(text);
-        curl_url_cleanup(parser);
+        curl.free(text);
+        curl.url_cleanup(parser);
         return copy;
 }
 
@@ -206,7 +258,7 @@ static int fetch_set_addresses(HttpFetch *fetch, const ResolvedAddress *addresse
                 n = (size_t)snprintf(text, sizeof(text), "+%s:%s:", host, fetch->port);
         for (size_t i = 0; i < n_addresses && n + sizeof(addresses[i].text) + 1 < sizeof(text); i++)
                 n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", i > 0 ? "," : "", addresses[i].text);
-        fetch->addresses = curl_slist_append(NULL, text);
+        fetch->addresses = curl.slist_append(NULL, text);
         return fetch->addresses ? 0 : -ENOMEM;
 }
 
@@ -217,7 +269,7 @@ static int fetch_set_headers(HttpFetch *fetch)
         if (!fetch->params.if_match)
                 return 0;
         (void)snprintf(line, sizeof(line), "If-Match: %s", fetch->params.if_match);
-        fetch->headers = curl_slist_append(NULL, line);
+        fetch->headers = curl.slist_append(NULL, line);
         return fetch->headers ? 0 : -ENOMEM;
 }
 
@@ -237,14 +289,14 @@ static int fetch_set_proxy(HttpFetch *fetch)
         if (proxy.kind != PROXY_NONE)
                 (void)snprintf(url, sizeof(url), strchr(proxy.host, ':') ? "%s://[%s]:%u" : "%s://%s:%u",
                                proxy.kind == PROXY_HTTP ? "http" : "socks5h", proxy.host, proxy.port);
-        good = curl_easy_setopt(easy, CURLOPT_PROXY, url) == CURLE_OK &&
-               curl_easy_setopt(easy, CURLOPT_NOPROXY, "") == CURLE_OK &&
-               curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK &&
-               curl_easy_setopt(easy, CURLOPT_PROXYAUTH, (long)CURLAUTH_BASIC) == CURLE_OK &&
-               curl_easy_setopt(easy, CURLOPT_SOCKS5_AUTH, (long)CURLAUTH_BASIC) == CURLE_OK;
+        good = curl.easy_setopt(easy, CURLOPT_PROXY, url) == CURLE_OK &&
+               curl.easy_setopt(easy, CURLOPT_NOPROXY, "") == CURLE_OK &&
+               curl.easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK &&
+               curl.easy_setopt(easy, CURLOPT_PROXYAUTH, (long)CURLAUTH_BASIC) == CURLE_OK &&
+               curl.easy_setopt(easy, CURLOPT_SOCKS5_AUTH, (long)CURLAUTH_BASIC) == CURLE_OK;
         if (good && proxy.has_credentials)
-                good = curl_easy_setopt(easy, CURLOPT_PROXYUSERNAME, proxy.user) == CURLE_OK &&
-                       curl_easy_setopt(easy, CURLOPT_PROXYPASSWORD, proxy.password) == CURLE_OK;
+                good = curl.easy_setopt(easy, CURLOPT_PROXYUSERNAME, proxy.user) == CURLE_OK &&
+                       curl.easy_setopt(easy, CURLOPT_PROXYPASSWORD, proxy.password) == CURLE_OK;
         explicit_bzero(&proxy, sizeof(proxy));
         return good ? 0 : -ENOMEM;
 }
@@ -259,7 +311,7 @@ static int fetch_set_options(HttpFetch *fetch)
 #define SET(option, value)                                            \
         do {                                                          \
                 if (code == CURLE_OK)                                 \
-                        code = curl_easy_setopt(easy, option, value); \
+                        code = curl.easy_setopt(easy, option, value); \
         } while (0)
         SET(CURLOPT_PRIVATE, fetch);
         SET(CURLOPT_ERRORBUFFER, fetch->curl_error);
@@ -270,10 +322,11 @@ static int fetch_set_options(HttpFetch *fetch)
         SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
         SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
         SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-        SET(CURLOPT_CAINFO, p->ca_file);
-        SET(CURLOPT_CAPATH, NULL); /* the system's directory would be trusted beside ca_file */
+        SET(CURLOPT_CAINFO, NULL); /* what is trusted is set by on_curl_tls() alone */
+        SET(CURLOPT_CAPATH, NULL);
+        SET(CURLOPT_SSL_CTX_FUNCTION, on_curl_tls);
+        SET(CURLOPT_SSL_CTX_DATA, fetch);
         SET(CURLOPT_CONNECTTIMEOUT_MS, (long)MIN2(p->connect_timeout_usec / USEC_PER_MSEC + 1, UINT64_C(3600000)));
-        SET(CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
         SET(CURLOPT_HEADERFUNCTION, on_curl_header);
         SET(CURLOPT_HEADERDATA, fetch);
         SET(CURLOPT_WRITEFUNCTION, on_curl_data);
@@ -298,7 +351,7 @@ static int fetch_set_options(HttpFetch *fetch)
 
 int http_fetch_make_request(HttpFetch *fetch, const ResolvedAddress *addresses, size_t n_addresses)
 {
-        fetch->easy = curl_easy_init();
+        fetch->easy = curl.easy_init();
         if (!fetch->easy || fetch_set_addresses(fetch, addresses, n_addresses) < 0 || fetch_set_headers(fetch) < 0 ||
             fetch_set_options(fetch) < 0 || fetch_set_proxy(fetch) < 0)
                 return -ENOMEM;

@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cloud import Cloud, OtaFile, broker, cloud as cloud_module     # noqa: E402
+from cloud import Cloud, OtaFile, broker, cloud as cloud_module, faults     # noqa: E402
 from gateway.config import render                                   # noqa: E402
 from gateway.programs import find_program                           # noqa: E402
 
@@ -286,7 +286,24 @@ class Stage:
         self.cloud = Cloud(self.folder / "cloud", kick=False).start()
         self.thing = self.cloud.add_thing(THING)
         self.signer = self.cloud.add_signer("codesign")
+        self.bundle = self._bundle()
         self._serial = 0
+
+    def _bundle(self):
+        """What a gateway trusts image stores by: all authorities of the distribution, and ours."""
+        path, system = self.folder / "bundle.pem", Path("/etc/ssl/certs/ca-certificates.crt")
+        path.write_bytes((system.read_bytes() if system.exists() else b"") + Path(self.cloud.https_ca).read_bytes())
+        return path
+
+    @contextlib.contextmanager
+    def link(self, bytes_per_sec):
+        """Meanwhile the image store brings no more than that."""
+        rule = self.cloud.faults.on("http.reply", faults.slow(bytes_per_sec)) if bytes_per_sec else None
+        try:
+            yield
+        finally:
+            if rule:
+                rule.off()
 
     def close(self):
         broker.CONFIG, cloud_module.REQUESTS = self._patched
@@ -338,7 +355,7 @@ class Machine:
             "thing-name": thing.name,
             "broker": {"endpoint": "localhost", "port": port, "root-ca": str(thing.ca), "cert": str(thing.cert),
                        "key": str(thing.key)},
-            "download": {"https-ca": str(self.stage.cloud.https_ca), **changes},
+            "download": {"https-ca": str(self.stage.bundle), **changes},
             "signing": {"trust-store": str(folder / "trust")},
             "version": {"file": str(folder / "os-release"), "key": "IMAGE_VERSION"},
             "targets": [{"name": "rootfs", "type": "ab", "match": "rootfs.img", "boot": str(folder / "boot"),

@@ -59,6 +59,7 @@ static void test_defaults(void **state)
         assert_int_equal(c->download.attempts, 5);
         assert_int_equal(c->download.checkpoint_bytes, 16777216);
         assert_int_equal(c->download.checkpoint_usec, USEC_PER_SEC);
+        assert_false(c->download.skip_equal);
         assert_int_equal(c->policy.download_windows.n, 0);
         assert_int_equal(c->policy.activate_windows.n, 0);
         assert_int_equal(c->policy.metered, CONFIG_METERED_AUTO);
@@ -86,7 +87,7 @@ static void test_defaults(void **state)
         assert_int_equal(c->selftest.max_boots, 3);
         assert_int_equal(c->reboot.timeout_usec, 600 * USEC_PER_SEC);
         assert_string_equal(c->installer.peer_user, "otad");
-        assert_int_equal(c->installer.idle_exit_usec, 0);
+        assert_int_equal(c->installer.idle_exit_usec, 30 * USEC_PER_SEC);
         assert_string_equal(c->paths.state, "/var/lib/otad");
         assert_string_equal(c->paths.installer_state, "/var/lib/otad-installer");
         assert_string_equal(c->paths.runtime, "/run/otad");
@@ -119,7 +120,7 @@ static void test_every_key_is_read(void **state)
                       "progress-percent = 100; }; download: { protocols = ( \"mqtt\" ); https-ca = \"/h\"; "
                       "block-bytes = 256; window-bytes = 131072; aws-limits = false; stall-sec = 3600; "
                       "low-speed-bytes = 1048576; attempts = 1000; checkpoint-bytes = 1073741824; "
-                      "checkpoint-msec = 60000; }; "
+                      "checkpoint-msec = 60000; skip-equal = true; }; "
                       "policy: { download-windows = ( \"01:00-02:30\", \"Sat,Sun 22:00-06:00\" ); "
                       "activate-windows = [ \"00:00-24:00\" ]; metered = \"no\"; metered-max-bytes = 1; "
                       "max-bytes-per-sec = 1099511627776; "
@@ -166,6 +167,7 @@ static void test_every_key_is_read(void **state)
         assert_int_equal(c->download.attempts, 1000);
         assert_int_equal(c->download.checkpoint_bytes, 1073741824);
         assert_int_equal(c->download.checkpoint_usec, 60 * USEC_PER_SEC);
+        assert_true(c->download.skip_equal);
         assert_int_equal(c->policy.download_windows.n, 2);
         assert_int_equal(c->policy.download_windows.windows[0].length_sec, 5400);
         assert_int_equal(c->policy.download_windows.windows[1].days, 0x41);

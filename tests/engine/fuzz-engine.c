@@ -28,7 +28,7 @@ typedef struct World {
         Engine *engine;
         uint64_t now;
         unsigned n_acts;
-        bool connected, subscribing, leaving, fetching, pipe;
+        bool connected, linked, subscribing, leaving, fetching, pipe;
         InstallCall call;
         size_t n_files; /* of the latest begin() */
         LinkState state;
@@ -403,12 +403,17 @@ static void one_event(World *w, Input *in)
                 case 3: /* the link breaks, and with it the call and the pipe, and is there again */
                         w->call = INSTALL_CALL_NONE;
                         failure_set(&failure, FAILURE_INSTALLER, "lost");
-                        engine_on_device_down(w->engine, &failure, w->now);
+                        if (w->linked && !engine_needs_device(w->engine))
+                                engine_on_device_rest(w->engine, w->now);
+                        else
+                                engine_on_device_down(w->engine, &failure, w->now);
+                        w->linked = false;
                         break;
                 default:
                         if (w->call == INSTALL_CALL_NONE) {
                                 fill_state(w, in);
                                 engine_on_device_up(w->engine, &w->state, w->now);
+                                w->linked = true;
                         }
                         break;
                 }
@@ -461,7 +466,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (engine_new(&params, &ops, &w, &w.engine) < 0)
                 abort();
         engine_on_device_up(w.engine, &w.state, w.now);
-        w.connected = true;
+        w.linked = w.connected = true;
         engine_on_connected(w.engine, w.now);
         for (unsigned i = 0; i < 200 && in.size > 0; i++)
                 one_event(&w, &in);

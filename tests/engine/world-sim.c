@@ -170,7 +170,7 @@ void world_kill_otad(World *w)
                         break;
                 }
         drop_events(w, is_of_otad);
-        w->device.up = false;
+        w->device.up = w->device.rests = false;
         start_otad(w);
 }
 
@@ -210,7 +210,7 @@ static void reboot(World *w)
         stop_otad(w);
         drop_events(w, is_any);
         d->n_boots++;
-        d->up = d->pipe_open = d->state.reboot_needed = false;
+        d->up = d->rests = d->pipe_open = d->state.reboot_needed = false;
         d->reboot_asked_usec = 0;
         if (d->state.state == UPDATE_STATE_ROLLING_BACK) {
                 d->state.state = UPDATE_STATE_ROLLED_BACK;
@@ -325,7 +325,7 @@ static bool is_settled(World *w)
                 if (!job_status_is_terminal(w->jobs[i].status) && strstr(w->jobs[i].document, "afr_ota"))
                         return false;
         return !job_key_is_set(status.update.key) && status.n_unsent_finals == 0 &&
-               w->device.state.state == UPDATE_STATE_IDLE && w->device.up && w->connected;
+               w->device.state.state == UPDATE_STATE_IDLE && (w->device.up || w->device.rests) && w->connected;
 }
 
 static void run_timer(World *w)
@@ -357,6 +357,23 @@ static void reboot_did_not_come(World *w)
         sim_go_on_alone(w);
 }
 
+/* At the first moment at which it may. */
+static void rest_or_wake(World *w)
+{
+        SimDevice *d = &w->device;
+
+        if (!engine_needs_device(w->engine) && d->up) {
+                sim_trace(w, "the link rests");
+                drop_events(w, is_of_link);
+                d->up = false;
+                d->rests = true;
+                engine_on_device_rest(w->engine, w->now_usec);
+        } else if (engine_needs_device(w->engine) && d->rests) {
+                d->rests = false;
+                (void)sim_push(w, SIM_DEVICE_UP);
+        }
+}
+
 bool world_step(World *w)
 {
         SimEvent *event = w->first;
@@ -374,6 +391,7 @@ bool world_step(World *w)
                 happen(w, event);
                 event_free(event);
                 run_timer(w);
+                rest_or_wake(w);
                 return true;
         }
         if (is_settled(w))
@@ -385,6 +403,7 @@ bool world_step(World *w)
         if (device_deadline(w) <= w->now_usec)
                 reboot_did_not_come(w);
         run_timer(w);
+        rest_or_wake(w);
         return true;
 }
 

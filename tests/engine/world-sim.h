@@ -28,7 +28,7 @@ typedef struct SimJob {
 typedef enum SimDeviceNext { SIM_DEVICE_STAYS, SIM_DEVICE_ROLLS_BACK, SIM_DEVICE_REBOOTS } SimDeviceNext;
 
 typedef struct SimDevice {
-        bool up;
+        bool up, rests;
         bool ab; /* activation needs a reboot */
         LinkState state;
         bool tested;

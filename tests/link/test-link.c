@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 typedef struct End {
-        unsigned n_up, n_down, n_progress, n_state, n_done;
+        unsigned n_up, n_rest, n_down, n_progress, n_state, n_done;
         LinkErrorKind kind;
         Failure failure;
         bool failed;
@@ -171,6 +171,11 @@ static void on_up(const LinkState *state, void *userdata)
         ((End *)userdata)->state = state->state;
 }
 
+static void on_rest(void *userdata)
+{
+        ((End *)userdata)->n_rest++;
+}
+
 static void on_down(const Failure *failure, void *userdata)
 {
         assert_int_equal(failure->reason, FAILURE_INSTALLER);
@@ -190,7 +195,7 @@ static void on_state(const LinkState *state, void *userdata)
 }
 
 static const LinkClientOps client_ops = {
-        .on_up = on_up, .on_down = on_down, .on_progress = on_progress, .on_state = on_state};
+        .on_up = on_up, .on_rest = on_rest, .on_down = on_down, .on_progress = on_progress, .on_state = on_state};
 
 static void note(End *end, const LinkError *error)
 {
@@ -271,6 +276,7 @@ static LinkClient *start_client(Fixture *f, End *end, uint64_t silence_usec)
         LinkClientParams params = {
                 .socket_path = f->path,
                 .silence_usec = silence_usec,
+                .rest_usec = 100 * USEC_PER_MSEC,
                 .backoff_base_usec = 20 * USEC_PER_MSEC,
                 .backoff_cap_usec = 50 * USEC_PER_MSEC,
         };
@@ -488,6 +494,45 @@ static void test_silence_is_a_hang(void **state)
         link_client_free(client);
 }
 
+/* Without need it rests, but not before a call has its answer; a need brings it back, or the news that it is gone. */
+static void test_rest(void **state)
+{
+        Fixture *f = *state;
+        LinkClient *client;
+        End end;
+
+        start_server(f);
+        client = start_client(f, &end, 0);
+        turn_until(f, &end.n_up, 1);
+        f->held = NULL;
+        assert_int_equal(link_client_verify(client, on_done, &end), 0);
+        link_client_need(client, false);
+        for (int i = 0; i < 30; i++)
+                assert_true(sd_event_run(f->event, 10000) >= 0);
+        assert_int_equal(end.n_rest, 0);
+        link_reply_ok(f->held);
+        turn_until(f, &end.n_rest, 1);
+        assert_int_equal(end.n_done, 1);
+        assert_false(end.failed);
+        assert_false(link_client_is_up(client));
+        assert_int_equal(link_client_verify(client, on_done, &end), -ENOTCONN);
+        for (int i = 0; i < 30; i++)
+                assert_true(sd_event_run(f->event, 10000) >= 0);
+        assert_int_equal(link_server_n_peers(f->server), 0);
+        assert_int_equal(end.n_up, 1);
+
+        link_client_need(client, true);
+        turn_until(f, &end.n_up, 2);
+        link_client_need(client, false);
+        turn_until(f, &end.n_rest, 2);
+        f->server = link_server_free(f->server);
+        link_client_need(client, true);
+        turn_until(f, &end.n_down, 1);
+        start_server(f);
+        turn_until(f, &end.n_up, 3);
+        link_client_free(client);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -496,6 +541,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_server_comes_late_and_goes, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_call_to_a_server_just_gone, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_silence_is_a_hang, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_rest, set_up, tear_down),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

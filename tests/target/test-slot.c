@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "folder.h"
@@ -142,6 +143,55 @@ static void test_resume(void **state)
         last = target_writer_free(last);
         assert_int_equal(open_b(target, size, size, &last, NULL), 0);
         assert_true(check_pattern(last, 0) == size);
+}
+
+/* On a sparse file a block that was not written takes no space. */
+static void test_skip_equal(void **state)
+{
+        static const uint8_t zeros[100000];
+        const uint64_t size = 8 * MIB + 5, first = 3 * MIB + 7;
+        _cleanup_(target_freep) Target *target = make_pair(9 * MIB);
+        struct stat before, after;
+
+        for (int skip = 0; skip < 2; skip++) {
+                TargetWriterParams params = {
+                        .slot = 1, .booted_slot = TARGET_NO_SLOT, .size_bytes = size, .skip_equal = skip == 0};
+                _cleanup_(target_writer_freep) TargetWriter *writer = NULL;
+                uint8_t byte;
+
+                assert_int_equal(target_writer_open(target, &params, &writer, NULL), 0);
+                for (uint64_t at = 0; at < size; at += sizeof(zeros))
+                        assert_int_equal(
+                                target_writer_write(writer, zeros, (size_t)MIN2(sizeof(zeros), size - at), NULL), 0);
+                assert_int_equal(target_writer_flush(writer, NULL), 0);
+                assert_true(target_writer_durable(writer) == size && target_writer_readable(writer) == size);
+                assert_int_equal(target_writer_read(writer, &byte, 1, size - 1, NULL), 1);
+                assert_int_equal(stat(in_folder("b"), &after), 0);
+                assert_true(skip == 0 ? after.st_blocks == 0 : after.st_blocks * 512 >= (blkcnt_t)size);
+        }
+
+        /* Other bytes are written, the first and the last of a chunk as well; going on from the middle of one, too. */
+        for (int round = 0; round < 2; round++) {
+                TargetWriterParams params = {
+                        .slot = 1, .booted_slot = TARGET_NO_SLOT, .size_bytes = size, .skip_equal = true};
+                TargetWriter *writer;
+
+                assert_int_equal(target_writer_open(target, &params, &writer, NULL), 0);
+                write_pattern(writer, 0, first, 70001);
+                assert_int_equal(target_writer_flush(writer, NULL), 0);
+                writer = target_writer_free(writer);
+                params.resume_bytes = first;
+                assert_int_equal(target_writer_open(target, &params, &writer, NULL), 0);
+                write_pattern(writer, first, size, 65521);
+                assert_int_equal(target_writer_flush(writer, NULL), 0);
+                assert_true(check_pattern(writer, 0) == size);
+                writer = target_writer_free(writer);
+                /* The second time all of it is there. */
+                if (round == 0)
+                        assert_int_equal(stat(in_folder("b"), &before), 0);
+        }
+        assert_int_equal(stat(in_folder("b"), &after), 0);
+        assert_true(before.st_mtim.tv_sec == after.st_mtim.tv_sec && before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
 }
 
 static void test_not_more_than_announced(void **state)
@@ -344,6 +394,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_write_and_read_behind, folder_set_up, folder_tear_down),
+                cmocka_unit_test_setup_teardown(test_skip_equal, folder_set_up, folder_tear_down),
                 cmocka_unit_test_setup_teardown(test_resume, folder_set_up, folder_tear_down),
                 cmocka_unit_test_setup_teardown(test_not_more_than_announced, folder_set_up, folder_tear_down),
                 cmocka_unit_test_setup_teardown(test_too_large, folder_set_up, folder_tear_down),

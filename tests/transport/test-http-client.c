@@ -499,7 +499,14 @@ static void test_certificates(void **state _unused_)
         seen = fetch(w, "/image");
         assert_int_equal(seen.failure.reason, FAILURE_TLS);
         assert_non_null(strstr(seen.failure.detail, "not-there.pem"));
-        w->params.ca_file = "ca.pem";
+        w->params.ca_file = "empty.pem";
+        seen = fetch(w, "/image");
+        assert_int_equal(seen.failure.reason, FAILURE_TLS);
+        assert_non_null(strstr(seen.failure.detail, "no certificate"));
+        w->params.ca_file = "bundle.pem";
+        seen = fetch(w, "/image");
+        assert_false(failure_is_set(&seen.failure));
+        (void)read_connection_number();
         seen = (Seen){0};
         set_url(w, "other.example", "/image"); /* the name server says 127.0.0.1 of every name */
         start(w, &seen);
