@@ -235,7 +235,7 @@ def with_power_cut(loader, nth, *call):
     shims, count = loader.folder / "shims", loader.folder / "count"
     if not shims.exists():
         shims.mkdir()
-        for tool in ("mv", "cp", "rm", "sync", "grub-editenv", "fw_setenv"):
+        for tool in ("mv", "cp", "dd", "rm", "sync", "grub-editenv", "fw_setenv"):
             real = subprocess.run(["which", tool], capture_output=True, text=True, check=True).stdout.strip()
             (shims / tool).write_text(f'#!/bin/sh\nread -r n <"{count}"\necho $((n - 1)) >"{count}"\n'
                                       f'[ "$n" -gt 0 ] || kill -9 0\nexec {real} "$@"\n')

@@ -39,6 +39,17 @@ def test_grub_store_by_a_link_stays_a_link(tmp_path):
     assert link.is_symlink() and machine.variables()["ORDER"] == "B A"
 
 
+def test_grub_store_is_changed_in_place(tmp_path):
+    """No name, no size and no place on the medium changes: see tests/vm/test_replay.py for what a rename does on FAT."""
+    machine = Grub(tmp_path)
+    before = machine.store.stat()
+    with open(machine.store, "rb") as held:
+        machine.call("set-primary", "B")
+        assert b"ORDER=B A" in held.read()
+    after = machine.store.stat()
+    assert (after.st_ino, after.st_size) == (before.st_ino, 1024)
+
+
 def test_grub_damaged_store_is_left_as_it_is(tmp_path):
     machine = Grub(tmp_path)
     machine.store.write_bytes(b"\0" * 1024)
@@ -59,7 +70,7 @@ def test_grub_without_room_for_another_variable(tmp_path):
     machine = Grub(tmp_path)
     machine.edit("set", "x=" + "y" * 870)
     before = machine.store.read_bytes()
-    assert "cannot be written" in machine.fails("set-primary", "B")
+    assert "cannot be changed" in machine.fails("set-primary", "B")
     assert machine.store.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["boot.conf", "cmdline", "grubenv"]
 

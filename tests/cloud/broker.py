@@ -92,12 +92,13 @@ class Broker:
 
     SERVICE_USER = "stand-in"
 
-    def __init__(self, folder, authority, *, port=None, on_line=None, on_up=None, on_down=None, on_died=None):
+    def __init__(self, folder, authority, *, port=None, host="localhost", on_line=None, on_up=None, on_down=None,
+                 on_died=None):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port, self.service_port, self._fixed_port = port, None, port is not None
         self.password = secrets.token_hex(16)
-        self._ca, (self._cert, self._key) = authority.path, authority.server()
+        self._ca, (self._cert, self._key) = authority.path, authority.server(host)
         self._on_line, self._on_up, self._on_down = on_line, on_up, on_down
         self._on_died = on_died
         self._process = self._thread = None

@@ -46,12 +46,12 @@ class WrongEnd(AssertionError):
 
 class Cloud:
     """See the module's text. `seconds_per_minute` makes job and step time-outs run faster; `rules` picks between
-    readings of what AWS does not document; `kick` closes connections as AWS does; `throttle` limits streams."""
-
-    host = "localhost"
+    readings of what AWS does not document; `kick` closes connections as AWS does; `throttle` limits streams; `host` is
+    the name that a device elsewhere (in a virtual machine) has for this one."""
 
     def __init__(self, folder, *, rules=None, seconds_per_minute=60.0, kick=True, throttle=False, port=None,
-                 https_port=0):
+                 https_port=0, host="localhost"):
+        self.host = host
         self.folder = Path(folder).absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.authority = Authority(self.folder / "pki")
@@ -79,7 +79,8 @@ class Cloud:
             self.jobs = JobsService(self.record, self._loop, self.faults, self._link.publish, rules, minute)
             self.streams = StreamsService(self.record, self._loop, self.faults, self._link.publish_many, throttle)
             self.shadow = ShadowService(self.record, self.faults, self._link.publish)
-            self.https = HttpsServer(self.record, self.faults, self.storage, *self.authority.server(), https_port)
+            self.https = HttpsServer(self.record, self.faults, self.storage, *self.authority.server(self.host), https_port,
+                                     self.host)
             self.broker.start()
         except BaseException:
             self.close()
@@ -99,7 +100,8 @@ class Cloud:
 
     def _broker_setup(self, port):
         self.conduct = conduct.Conduct(self.record, self._kick, self._invalid_topic)
-        self.broker = Broker(self.folder / "broker", self.authority, port=port, on_line=self.conduct.line,
+        self.broker = Broker(self.folder / "broker", self.authority, port=port, host=self.host,
+                             on_line=self.conduct.line,
                              on_up=lambda service_port: self._link.open(service_port),
                              on_down=lambda: self._link.close(),
                              on_died=lambda text: self.record.violation("internal-error", text))

@@ -29,14 +29,14 @@ class Gone(Exception):
 
 
 class HttpsServer:
-    def __init__(self, record, faults, storage, cert, key, port=0):
+    def __init__(self, record, faults, storage, cert, key, port=0, host="localhost"):
         self._record, self._faults, self._storage = record, faults, storage
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
         self._tls.load_cert_chain(cert, key)
         self._listener = socket.create_server(("127.0.0.1", port), backlog=64)
         self.port = self._listener.getsockname()[1]
-        storage.host = f"localhost:{self.port}"
+        storage.host = f"{host}:{self.port}"
         self._closing = threading.Event()
         self._lock, self._connections, self._threads = threading.Lock(), set(), set()
         self.n_requests = 0

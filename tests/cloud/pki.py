@@ -105,13 +105,15 @@ class Authority:
     def issue(self, subject, public_key, **options):
         return _certificate(subject, public_key, self.certificate.subject, self.key, **options)
 
-    def server(self, common_name="localhost", addresses=("127.0.0.1", "::1"), names=("localhost",), **options):
-        """A server certificate and key for the loopback. Returns (cert, key) paths."""
-        cert, key_path = self.folder / "server.pem", self.folder / "server.key"
+    def server(self, host="localhost", addresses=("127.0.0.1", "::1"), **options):
+        """A server certificate and key for the loopback, also by the name `host`. Returns (cert, key) paths."""
+        name = "server" if host == "localhost" else host
+        cert, key_path = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         if not (cert.exists() and key_path.exists()):
             key = new_key()
-            sans = [x509.DNSName(n) for n in names] + [x509.IPAddress(ipaddress.ip_address(a)) for a in addresses]
-            write_cert(cert, self.issue(common_name, key.public_key(), usage=_usage(), alternative_names=sans,
+            sans = [x509.DNSName(n) for n in dict.fromkeys(("localhost", host))]
+            sans += [x509.IPAddress(ipaddress.ip_address(a)) for a in addresses]
+            write_cert(cert, self.issue(host, key.public_key(), usage=_usage(), alternative_names=sans,
                                         extended_usage=[ExtendedKeyUsageOID.SERVER_AUTH], **options))
             write_key(key_path, key)
         return cert, key_path

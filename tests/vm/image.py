@@ -1,0 +1,315 @@
+"""What a gateway in a virtual machine is made of: Debian packages, root file systems, a disk with GRUB, all without loop
+mounts and kernel modules of the host. Needs root (for chroot), but not the network once the cache is filled.
+
+What takes long is made once and kept in ${OTAD_VM_CACHE:-${XDG_CACHE_HOME:-/var/tmp}/otad-vm}, under a name that changes
+with whatever it is made of:
+
+    debian-KEY.tar      the packages of Debian, by mmdebstrap
+    deb-KEY/            otad's own package, by dpkg-buildpackage, from the source tree as it is
+    tree-KEY/           both together and tests/vm/files: the root file system as a folder
+    rootfs-KEY.img      a slot's content: squashfs, with a version, and possibly with a defect
+"""
+
+import hashlib
+import inspect
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TOP = HERE.parent.parent
+FILES = HERE / "files"
+SOURCES = ("conf", "debian", "docs/man", "include", "src", "systemd", "meson.build", "meson_options.txt")
+
+# Not the cloud kernel, which has no driver for the hardware watchdog.
+PACKAGES = """systemd systemd-sysv dbus udev linux-image-amd64 kmod iproute2 e2fsprogs util-linux ca-certificates
+    libcurl4 libmosquitto1 libcjson1 libcbor0.8 libconfig9 libc-ares2 grub-common zstd""".split()
+# Of no use in the machine, or a cost at each start.
+MASKED = """apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
+    systemd-timesyncd.service systemd-pcrphase.service systemd-pcrphase-sysinit.service getty@tty1.service
+    systemd-networkd-wait-online.service remote-fs.target""".split()
+# What a slot leaves out: it is replaced whole, so it needs no package tools; and this machine's devices are known.
+LEFT_OUT = """usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/bash-completion usr/share/zoneinfo
+    usr/share/perl usr/share/perl5 usr/share/lintian usr/share/bug usr/share/grub usr/share/i18n usr/share/zsh
+    usr/share/initramfs-tools usr/lib/grub
+    usr/lib/x86_64-linux-gnu/libperl.so.5.36.0 usr/lib/x86_64-linux-gnu/libperl.so.5.36
+    usr/lib/x86_64-linux-gnu/libstdc++.so.6 usr/lib/x86_64-linux-gnu/libstdc++.so.6.0.30
+    usr/lib/x86_64-linux-gnu/libdb-5.3.so usr/lib/x86_64-linux-gnu/libmvec.so.1 usr/lib/x86_64-linux-gnu/libfreetype.so.6
+    usr/lib/x86_64-linux-gnu/libfreetype.so.6.18.3 usr/bin/zstd usr/bin/pzstd usr/bin/openssl usr/bin/gpgv usr/sbin/tc
+    usr/lib/x86_64-linux-gnu/perl usr/lib/x86_64-linux-gnu/perl-base usr/lib/x86_64-linux-gnu/gconv
+    usr/lib/x86_64-linux-gnu/libapt-pkg.so.6.0.0 usr/lib/x86_64-linux-gnu/libapt-private.so.0.0.0
+    usr/lib/apt usr/lib/dpkg usr/lib/locale usr/lib/udev/hwdb.d usr/lib/udev/hwdb.bin usr/lib/girepository-1.0
+    var/lib/apt var/lib/dpkg var/cache var/log""".split()
+KERNEL_KEPT = """crypto/crc32c_generic.ko arch/x86/crypto/crc32c-intel.ko lib/crc16.ko lib/libcrc32c.ko lib/crc-itu-t.ko
+    fs/autofs fs/ext4 fs/jbd2 fs/mbcache.ko fs/fat fs/nls fs/squashfs net/core drivers/virtio drivers/block/virtio_blk.ko
+    drivers/net/virtio_net.ko drivers/net/net_failover.ko drivers/watchdog/i6300esb.ko drivers/watchdog/watchdog.ko
+    drivers/char/hw_random""".split()
+
+SECTOR, MIB = 512, 1 << 20
+# Partitions of the disk: first MiB, size in MiB. The numbers 3 and 4 of the slots are those of grub.cfg.example.
+PARTITIONS = {"bios": (1, 1), "esp": (2, 64), "rootfs-a": (66, 512), "rootfs-b": (578, 512), "data": (1090, 64)}
+DISK_MIB = 1155
+TYPES = {"bios": "21686148-6449-6E6F-744E-656564454649", "esp": "U"}
+GRUB_MODULES = """part_gpt fat ext2 squash4 normal linux search search_label loadenv test echo configfile serial terminal
+    reboot sleep""".split()
+EARLY = "search --no-floppy --set=root --label OTADESP\nset prefix=($root)/grub\nconfigfile $prefix/grub.cfg\n"
+
+
+class MissingTool(RuntimeError):
+    """The host lacks what an image is made with."""
+
+
+def run(*command, **more):
+    """Its output; RuntimeError with all it said if it fails."""
+    try:
+        done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              errors="replace", **{"stdin": subprocess.DEVNULL, **({} if "input" not in more else
+                                                                                  {"stdin": None}), **more})
+    except FileNotFoundError:
+        raise MissingTool(f"{command[0]} is not installed: scripts/install-packages vm") from None
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, command))}: status {done.returncode}\n{done.stdout[-4000:]}")
+    return done.stdout
+
+
+# ---- the cache ----
+
+def cache_folder():
+    folder = Path(os.environ.get("OTAD_VM_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "/var/tmp") / "otad-vm")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def cached(name, ending, made_of, make):
+    """The path of a thing made of `made_of`; make(path) makes it if it is not there, whole or not at all."""
+    key = hashlib.sha256("\0".join(map(str, made_of)).encode()).hexdigest()[:16]
+    path = cache_folder() / f"{name}-{key}{ending}"
+    if not path.exists():
+        folder = Path(tempfile.mkdtemp(prefix=f"new-{name}-", dir=cache_folder()))
+        folder.chmod(0o755)
+        try:
+            make(folder / "it")
+            try:
+                (folder / "it").rename(path)
+            except OSError:     # somebody else was quicker
+                if not path.exists():
+                    raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return path
+
+
+def digest_of(folder, *names):
+    """Of the content, modes and names of all files there."""
+    digest = hashlib.sha256()
+    for name in names or (".",):
+        top = folder / name
+        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            if path.is_symlink() or not path.is_file() or "__pycache__" in path.parts:
+                continue
+            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_mode & 0o777:o}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+# ---- the root file system ----
+
+def debian():
+    """A tar archive of the packages."""
+    def make(path):
+        # The first initrd is of no use; with this it costs no time either.
+        quick = "mkdir -p $1/etc/initramfs-tools/conf.d; echo MODULES=list >$1/etc/initramfs-tools/conf.d/gateway"
+        run("mmdebstrap", "--quiet", "--variant=minbase", "--format=tar", f"--include={','.join(PACKAGES)}",
+            f"--essential-hook={quick}", "--customize-hook=rm -rf $1/var/cache/apt/* $1/var/lib/apt/lists/*",
+            "bookworm", path, timeout=3600)
+    return cached("debian", ".tar", PACKAGES, make)
+
+
+def package():
+    """The folder with otad_*.deb, made of this source tree."""
+    def make(path):
+        path.mkdir()
+        source = path / "source"
+        shutil.copytree(TOP, source, symlinks=True, ignore=shutil.ignore_patterns(".git", "build", "build-*", "__pycache__"))
+        run("dpkg-buildpackage", "-us", "-uc", "-b", cwd=source, timeout=1800,
+            env={**os.environ, "CC": "gcc", "DEB_BUILD_OPTIONS": f"nocheck parallel={os.cpu_count()}"})
+        shutil.rmtree(source)
+    return cached("deb", "", [digest_of(TOP, *SOURCES)], make)
+
+
+def deb():
+    return next(package().glob("otad_*.deb"))
+
+
+def in_tree(tree, *command, **more):
+    return run("chroot", tree, *command, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
+                                              "DEBIAN_FRONTEND": "noninteractive"}, **more)
+
+
+def tree():
+    """Debian with otad, and an initrd that starts the watchdog: what all root file systems are made from, as a folder."""
+    initramfs = digest_of(FILES, "etc/initramfs-tools", "etc/modprobe.d")
+
+    def make(path):
+        path.mkdir()
+        run("tar", "-xf", debian(), "-C", path, "--numeric-owner")
+        shutil.copy(deb(), path / "otad.deb")
+        in_tree(path, "dpkg", "-i", "/otad.deb")
+        (path / "otad.deb").unlink()
+        put_files(path)
+        in_tree(path, "passwd", "-d", "root")
+        in_tree(path, "update-initramfs", "-u")
+        boot = path / "boot"
+        for link, pattern in ("vmlinuz", "vmlinuz-*"), ("initrd.img", "initrd.img-*"):
+            (boot / link).symlink_to(next(boot.glob(pattern)).name)
+    return cached("tree", "", [debian().name, package().name, initramfs, inspect.getsource(make)], make)
+
+
+def put_files(path):
+    """What makes a gateway of it: tests/vm/files, and the shipped part of the hook for services."""
+    run("cp", "-rT", "--no-preserve=ownership", "--remove-destination", FILES, path)
+    part = (TOP / "conf" / "hook" / "service").read_text().replace(
+        "curl -fsS -m 5 -o /dev/null http://127.0.0.1:8080/health", "/opt/gateway/app --health")
+    replace(path / "etc" / "otad" / "hook.d" / "service", part.replace("HOOK_TIMES:-15", "HOOK_TIMES:-5"), 0o755)
+    replace(path / "etc" / "machine-id", "")
+    for unit in MASKED:
+        link = path / "etc" / "systemd" / "system" / unit
+        link.unlink(missing_ok=True)
+        link.symlink_to("/dev/null")
+    for name in ("data", "boot/efi", "opt/gateway", "var/lib/otad", "var/lib/otad-installer", "etc/otad/tls",
+                 "etc/otad/trust"):
+        (path / name).mkdir(parents=True, exist_ok=True)
+    in_tree(path, "systemctl", "enable", "systemd-networkd.service", "gateway-app.service", "serial-getty@ttyS0.service")
+
+
+def without_package_tools(path):
+    """Takes out of a copy of the tree what a slot does not need."""
+    for name in LEFT_OUT:
+        shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink(missing_ok=True)
+    for pattern in ("usr/bin/perl*", "usr/bin/dpkg*", "usr/bin/apt*", "usr/bin/grub-*", "usr/sbin/grub-*", "usr/share/*-1.0",
+                    "boot/System.map-*"):
+        for found in path.glob(pattern):
+            if found.name != "grub-editenv":
+                found.unlink()
+    for kernel in (path / "usr" / "lib" / "modules").glob("*/kernel"):
+        for module in kernel.rglob("*.ko*"):
+            name = str(module.relative_to(kernel))
+            if not any(name == kept or name.startswith(kept + "/") for kept in KERNEL_KEPT):
+                module.unlink()
+        version = kernel.parent.name
+        for index in kernel.parent.glob("modules.*"):
+            if index.name not in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
+                index.unlink()
+        in_tree(path, "depmod", version)
+    for name in "var/cache", "var/log":
+        (path / name).mkdir()
+
+
+def replace(path, text, mode=0o644):
+    """A file in a tree whose files are shared with other trees."""
+    path.unlink(missing_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def rootfs(version, defect=None, settings=()):
+    """An image for a slot: software `version`, with a defect by name (see defects.py) and more settings of otad.conf."""
+    from . import defects      # which needs replace()
+
+    spoil = defects.ALL[defect] if defect else None
+    origin = tree()
+
+    def make(path):
+        copy = path.parent / "tree"
+        run("cp", "-alT", origin, copy)
+        put_files(copy)
+        without_package_tools(copy)
+        release = copy / "usr" / "lib" / "os-release"
+        replace(release, release.read_text() + f"IMAGE_ID=gateway\nIMAGE_VERSION={version}\n")
+        if settings:
+            conf = copy / "etc" / "otad" / "otad.conf"
+            text = conf.read_text()
+            for old, new in settings:
+                assert old in text, old
+                text = text.replace(old, new)
+            replace(conf, text)
+        if spoil:
+            spoil(copy)
+        run("mksquashfs", copy, path, "-noappend", "-comp", "gzip", "-mkfs-time", "0", "-no-xattrs",
+            "-no-progress", "-quiet", timeout=900)
+    made_of = [origin.name, version, settings, digest_of(FILES), inspect.getsource(spoil) if spoil else "",
+               inspect.getsource(make), inspect.getsource(put_files), inspect.getsource(without_package_tools), *LEFT_OUT,
+               *KERNEL_KEPT]
+    return cached("rootfs", ".img", made_of, make)
+
+
+# ---- the disk ----
+
+def offset(partition):
+    return PARTITIONS[partition][0] * MIB
+
+
+def grub():
+    """GRUB for BIOS and for EFI, as a folder with core.img and grubx64.efi."""
+    def make(path):
+        path.mkdir()
+        (path / "early.cfg").write_text(EARLY)
+        for target, name, more in (("i386-pc", "core.img", ["biosdisk"]), ("x86_64-efi", "grubx64.efi", [])):
+            run("grub-mkimage", "-O", target, "-c", path / "early.cfg", "-p", "/grub", "-o", path / name, *more,
+                *GRUB_MODULES)
+    return cached("grub", "", [EARLY, *GRUB_MODULES], make)
+
+
+def esp(path):
+    """The EFI system partition, which also has GRUB's configuration as it is shipped, and its environment block."""
+    with open(path, "wb") as f:
+        f.truncate(PARTITIONS["esp"][1] * MIB)
+    run("mkfs.vfat", "-n", "OTADESP", path)
+    run("mmd", "-i", path, "::EFI", "::EFI/BOOT", "::grub")
+    block = path.parent / "grubenv"
+    run("grub-editenv", block, "create")
+    run("grub-editenv", block, "set", "ORDER=A B", "A_OK=1", "A_TRY=0", "B_OK=0", "B_TRY=0")
+    run("mcopy", "-i", path, TOP / "conf" / "boot" / "grub.cfg.example", "::grub/grub.cfg")
+    run("mcopy", "-i", path, block, "::grub/grubenv")
+    run("mcopy", "-i", path, grub() / "grubx64.efi", "::EFI/BOOT/BOOTX64.EFI")
+
+
+def write_at(disk, source, position):
+    run("dd", f"if={source}", f"of={disk}", "bs=1M", f"seek={position // MIB}", "conv=notrunc,sparse", "status=none")
+
+
+def install_grub(disk):
+    """What grub-install does, without devices: the first sector, and where it finds the rest."""
+    first = PARTITIONS["bios"][0] * MIB // SECTOR
+    head = bytearray(Path("/usr/lib/grub/i386-pc/boot.img").read_bytes())
+    head[0x5c:0x64] = first.to_bytes(8, "little")
+    head[0x66:0x68] = b"\x90\x90"      # the BIOS's number of the drive is trusted
+    core = bytearray((grub() / "core.img").read_bytes())
+    core[0x1f4:0x1fc] = (first + 1).to_bytes(8, "little")
+    core[0x1fc:0x1fe] = ((len(core) + SECTOR - 1) // SECTOR - 1).to_bytes(2, "little")
+    core[0x1fe:0x200] = (0x820).to_bytes(2, "little")
+    with open(disk, "r+b") as f:
+        f.write(head[:440])
+        f.seek(first * SECTOR)
+        f.write(core)
+
+
+def make_disk(path, slot_a, data):
+    """A disk as it leaves the factory: slot A has the image `slot_a`, B nothing, the data partition the folder `data`."""
+    with open(path, "wb") as f:
+        f.truncate(DISK_MIB * MIB)
+    table = "label: gpt\n" + "".join(
+        f"start={first}MiB, size={size}MiB, type={TYPES.get(name, 'L')}, name={name}\n"
+        for name, (first, size) in PARTITIONS.items())
+    run("sfdisk", "-q", "--no-reread", "--no-tell-kernel", path, input=table)
+    install_grub(path)
+    scratch = path.with_suffix(".esp")
+    esp(scratch)
+    write_at(path, scratch, offset("esp"))
+    scratch.unlink()
+    write_at(path, slot_a, offset("rootfs-a"))
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-L", "data",
+        "-E", f"offset={offset('data')},lazy_itable_init=0,nodiscard,root_owner=0:0",
+        "-d", data, path, f"{PARTITIONS['data'][1]}M")
+    return path

@@ -1,0 +1,136 @@
+"""A gateway in a virtual machine and the stand-in cloud it is updated from, at the beginning of a test."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+from cloud import Cloud, OtaFile
+
+from . import image
+from .machine import PATIENCE, Machine
+
+THING, HOST = "gateway-1", "cloud.test"
+APP = """#!/bin/sh
+# The gateway's own program, version {version}.
+case ${{1-}} in
+--version) echo {version} ;;
+--health) {health} ;;
+*) exec sleep infinity ;;
+esac
+"""
+
+
+def make_app(version, health="true"):
+    return APP.format(version=version, health=health).encode()
+
+
+def factory_data(folder, cloud, signer):
+    """The data partition as a folder: this device's identity, whom it trusts, its program, and no state yet."""
+    thing = cloud.add_thing(THING)
+    group = next(int(line.split(":")[2]) for line in (image.tree() / "etc" / "group").read_text().splitlines()
+                 if line.startswith("otad:"))
+    for name in "otad", "otad-installer", "tls", "trust/ca", "gateway":
+        (folder / name).mkdir(parents=True)
+    for source, name in (thing.ca, "root-ca.pem"), (thing.cert, "device.pem.crt"), (thing.key, "device.pem.key"):
+        path = folder / "tls" / name
+        path.write_bytes(Path(source).read_bytes())
+        path.chmod(0o640)
+        os.chown(path, 0, group)
+    (folder / "trust" / "codesign.pem").write_bytes(Path(signer.path).read_bytes())
+    app = folder / "gateway" / "app"
+    app.write_bytes(make_app("1"))
+    app.chmod(0o755)
+    return folder
+
+
+class Scene:
+    """`cloud`, `machine`, and what tests ask about both. `pki` is a folder of a cloud whose certificates are used again."""
+
+    def __init__(self, folder, slot_a, pki=None, clock=None):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if pki:
+            shutil.copytree(pki, self.folder / "cloud" / "pki")
+        self.cloud = Cloud(self.folder / "cloud", host=HOST).start()
+        self.machine = None
+        try:
+            self.signer = self.cloud.add_signer("codesign")
+            self.cloud.add_thing(THING)
+            self.disk = self.folder / "disk"
+            if slot_a:
+                data = factory_data(self.folder / "data", self.cloud, self.signer)
+                image.make_disk(self.disk, slot_a, data)
+                shutil.rmtree(data)
+            self.machine = self.new_machine(clock=clock)
+        except BaseException:
+            self.close()
+            raise
+
+    def new_machine(self, **options):
+        services = {8883: self.cloud.port, self.cloud.https.port: self.cloud.https.port}
+        return Machine(self.folder, self.disk, services, **options)
+
+    def close(self):
+        if self.machine:
+            self.machine.cut()
+        self.cloud.close()
+
+    # ---- the cloud's side ----
+
+    def queue(self, *files, protocols=("HTTP",), **options):
+        """A job with files, given as (name, path or bytes). Returns the job."""
+        return self.cloud.create_ota_update(THING, [OtaFile(name, content, self.signer) for name, content in files],
+                                            protocols, **options)
+
+    def wait_connected(self, timeout=60):
+        self.cloud.wait_connected(THING, timeout * PATIENCE)
+
+    def wait_end(self, job, status, timeout):
+        """Until the job has ended that way. Returns its execution."""
+        try:
+            return self.cloud.wait_for(job, status, timeout * PATIENCE)
+        except Exception as error:
+            raise AssertionError(f"{error}\n{self.report()}") from None
+
+    def execution(self, job):
+        return self.cloud.execution(THING, job)
+
+    def update(self, version_image, status="SUCCEEDED", timeout=120, **options):
+        job = self.queue(("rootfs.img", version_image), **options)
+        return self.wait_end(job, status, timeout)
+
+    # ---- the machine's side ----
+
+    def status(self):
+        return json.loads(self.machine.run("otactl status --json"))
+
+    def slot(self):
+        return re.search(r"rauc\.slot=(\w)", self.machine.run("cat /proc/cmdline"))[1]
+
+    def version(self):
+        return re.search(r"IMAGE_VERSION=(\S+)", self.machine.run("cat /etc/os-release"))[1]
+
+    def grubenv(self):
+        return dict(re.findall(r"^(\w+)=(.*)$", self.machine.run("grub-editenv /boot/efi/grub/grubenv list"), re.M))
+
+    def starts(self):
+        """The slots GRUB has started, in order."""
+        return re.findall(r"starting slot (\w)", self.machine.text(0))
+
+    def report(self):
+        """For a test that failed: the journal, if there is still somebody to ask, and the console."""
+        said = ""
+        if self.machine and self.machine.running:
+            try:
+                said = self.machine.run("journalctl -b --no-pager -o short-monotonic -u 'otad*' -n 60", timeout=10,
+                                        check=False)
+            except Exception as error:      # noqa: it is only one of the things to tell
+                said = str(error)
+        return f"---- journal\n{said}\n---- console\n{self.machine.text(0)[-4000:] if self.machine else ''}"
+
+
+def wait_idle(scene, timeout=60):
+    """Until otad has nothing more to do, and what was written is on the disk."""
+    scene.machine.run("until otactl status | grep -q '^State *idle'; do sleep 0.3; done; sync", timeout=timeout)

@@ -1,0 +1,55 @@
+"""Networks that go away at the worst moment, and a clock that knows nothing."""
+
+import time
+
+from . import image
+from .machine import PATIENCE
+from .scene import wait_idle
+
+
+def started_new(scene, timeout=240):
+    scene.machine.wait_text("starting slot B", timeout)
+
+
+def test_unplugged_in_the_middle(warm):
+    new = image.rootfs("2.0.0")
+    job = warm.queue(("rootfs.img", new))
+    warm.cloud.wait_message("http", timeout=60 * PATIENCE)
+    time.sleep(1)
+    warm.machine.plug(False)
+    time.sleep(20)
+    assert warm.execution(job).status == "IN_PROGRESS" and warm.starts() == []
+    warm.machine.plug(True)
+    warm.wait_end(job, "SUCCEEDED", 240)
+    assert (warm.slot(), warm.version()) == ("B", "2.0.0")
+    # The broker has not noticed that the device had gone.
+    warm.cloud.assert_clean(allow=["duplicate-client-id", "keep-alive"])
+
+
+def test_no_broker_at_the_first_start(warm):
+    """The new software waits for the cloud, as long as the self-test's deadline lets it."""
+    job = warm.queue(("rootfs.img", image.rootfs("2.0.0")))
+    started_new(warm)
+    warm.cloud.broker.stop()
+    warm.machine.wait_shell()
+    time.sleep(10)
+    assert "testing" in warm.machine.run("otactl status")
+    warm.cloud.broker.start()
+    warm.wait_end(job, "SUCCEEDED", 120)
+    assert warm.slot() == "B"
+    wait_idle(warm)
+
+
+def test_clock_of_1970_at_the_first_start(warm):
+    """No certificate is valid then. The time comes from the network later on."""
+    job = warm.queue(("rootfs.img", image.rootfs("2.0.0")))
+    warm.machine.clock = "1970-01-01T00:00:00"
+    started_new(warm)
+    warm.machine.wait_shell()
+    assert int(warm.machine.run("date +%s")) < time.time() - 86400
+    time.sleep(5)
+    assert "testing" in warm.machine.run("otactl status")
+    warm.machine.run(f"date -s @{int(time.time())}")
+    warm.wait_end(job, "SUCCEEDED", 120)
+    assert warm.slot() == "B"
+    warm.cloud.assert_clean()
