@@ -7,8 +7,10 @@
 
 #include <stdint.h>
 
-#define USEC_PER_SEC  UINT64_C(1000000)
 #define USEC_PER_MSEC UINT64_C(1000)
+#define USEC_PER_SEC  UINT64_C(1000000)
+#define USEC_PER_DAY  (86400 * USEC_PER_SEC)
+#define SEC_PER_DAY   INT64_C(86400)
 #define USEC_INFINITY UINT64_MAX
 
 /* No wall clock that shows less can be right: this source did not exist then. 2026-01-01T00:00:00Z; raised with

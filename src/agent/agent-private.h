@@ -34,9 +34,9 @@ struct Agent {
         MqttClient *mqtt;
         unsigned jobs_subscription; /* ids of the SUBSCRIBEs under way; 0: none */
         unsigned stream_subscription;
+        uint64_t connection_usec; /* since when it is connected, or is not */
         bool connected;
-        uint64_t connection_usec; /* since when it is so */
-        bool told_away;           /* since then, that it has been away for long */
+        bool told_away; /* since then, that it has been away for long */
 
         HttpClient *http;
         HttpFetch *fetch;
@@ -46,9 +46,9 @@ struct Agent {
 
         LinkClient *link;
         InstallCall call; /* under way */
-        bool history_asked;
         int data_fd;
         sd_event_source *data_source;
+        bool history_asked;
 
         CertificateWatch certificates;
         sd_event_source *certificates_timer; /* once a day */

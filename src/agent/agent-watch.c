@@ -43,7 +43,7 @@ int agent_start_watch(Agent *a)
                                 .root_ca_file = c->broker.root_ca,
                                 .trust_store = c->signing.trust_store,
                         },
-                .warn_usec = (uint64_t)c->certificates.warn_days * 24 * 3600 * USEC_PER_SEC,
+                .warn_usec = (uint64_t)c->certificates.warn_days * USEC_PER_DAY,
                 .dates_always = c->signing.dates == CONFIG_SIGNING_DATES_ALWAYS,
         };
         /* A minute more or less is of no matter: it goes along with another wake-up. */

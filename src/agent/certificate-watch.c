@@ -6,7 +6,7 @@
 #include "base/time-util.h"
 
 #define READ_USEC  (60 * USEC_PER_SEC)
-#define TELL_USEC  (24 * 3600 * USEC_PER_SEC)
+#define TELL_USEC  USEC_PER_DAY
 #define CLOCK_USEC (3600 * USEC_PER_SEC) /* until it is asked again whether the clock is right by now */
 
 void certificate_watch_read(CertificateWatch *w, const ClockSigns *signs, uint64_t now)
@@ -38,10 +38,10 @@ static void warn(const CertificateWatch *w, const ExpiryEntry *entry)
 
         if (left < 0)
                 log_event(LOG_EVENT_CERTIFICATE_ENDS, &fields, "The %s certificate %s has ended %" PRId64 " days ago",
-                          kind, entry->file, -left / (24 * 3600));
+                          kind, entry->file, -left / SEC_PER_DAY);
         else
                 log_event(LOG_EVENT_CERTIFICATE_ENDS, &fields, "The %s certificate %s ends in %" PRId64 " days", kind,
-                          entry->file, left / (24 * 3600));
+                          entry->file, left / SEC_PER_DAY);
 }
 
 uint64_t certificate_watch_tell(CertificateWatch *w, const ClockSigns *signs, uint64_t now)

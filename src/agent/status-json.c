@@ -193,7 +193,7 @@ static void write_certificates(JsonWriter *w, const CertificateWatch *watch)
                 json_writer_text(w, "file", entry->file);
                 write_moment(w, "ends", entry->not_after_sec);
                 if (watch->dates_count)
-                        json_writer_i64(w, "days_left", certificate_watch_seconds_left(watch, entry) / (24 * 3600));
+                        json_writer_i64(w, "days_left", certificate_watch_seconds_left(watch, entry) / SEC_PER_DAY);
                 else
                         json_writer_null(w, "days_left");
                 json_writer_bool(w, "ends_soon", certificate_watch_is_near(watch, entry));

@@ -118,6 +118,7 @@ static int open_regular(int dir_fd, const char *name, struct stat *ret_stat)
 {
         _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
+        *ret_stat = (struct stat){0};
         if (fd < 0 || fstat(fd, ret_stat) < 0)
                 return -errno;
         return S_ISREG(ret_stat->st_mode) ? TAKE_FD(fd) : -EINVAL;

@@ -141,7 +141,7 @@ static int check_bound(ConfigReader *reader, const Config *config)
         uint64_t bound = config->policy.max_bytes_per_sec, most = 2 * config->download.low_speed_bytes;
         uint64_t stall_sec = config->download.stall_usec / USEC_PER_SEC;
 
-        most = MAX2(most, 2 * config->download.block_bytes / stall_sec + 1);
+        most = MAX2(most, UINT64_C(2) * config->download.block_bytes / stall_sec + 1);
         if (bound == 0 || bound >= most)
                 return 0;
         return config_complain(

@@ -12,7 +12,7 @@
 
 #define RETRY_BASE_USEC (10 * USEC_PER_SEC)
 #define RETRY_CAP_USEC  (3600 * USEC_PER_SEC)
-#define LOST_WAIT_USEC  (24 * 3600 * USEC_PER_SEC)
+#define LOST_WAIT_USEC  USEC_PER_DAY
 
 enum { VERSION_TEXT_MAX = 128, LOST_MAX = 3 }; /* connections in a row that ended instead of an answer */
 
