@@ -185,11 +185,12 @@ static const ConfigKey root_keys[] = {
          .doc = "Tries without a new byte before the download has failed."},
         {NUMBER("download.checkpoint-bytes", BYTES, download.checkpoint_bytes, 1048576, 1073741824, "16777216"),
          .doc = "What was written is made durable after so much of it; so much is fetched again after a power cut."},
+        {NUMBER("download.checkpoint-msec", MILLISECONDS, download.checkpoint_usec, 0, 60000, "0"),
+         .doc = "But not more often than this: a link that brings more in this time goes on faster, and fetches more again "
+                "after a power cut."},
         {BOOL("download.skip-equal", download.skip_equal, "false"),
          .doc = "Read what lies on a target first, and do not write again what is right already: spares flash where images "
                 "are much alike, and costs reading it."},
-        {NUMBER("download.checkpoint-msec", MILLISECONDS, download.checkpoint_usec, 0, 60000, "1000"),
-         .doc = "But not more often than this: on a fast link syncing would take longer than fetching again."},
 
         {WINDOWS("policy.download-windows", policy.download_windows),
          .doc = "When images may be fetched, by local time. Empty: at any time."},

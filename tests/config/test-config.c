@@ -58,7 +58,7 @@ static void test_defaults(void **state)
         assert_int_equal(c->download.low_speed_bytes, 100);
         assert_int_equal(c->download.attempts, 5);
         assert_int_equal(c->download.checkpoint_bytes, 16777216);
-        assert_int_equal(c->download.checkpoint_usec, USEC_PER_SEC);
+        assert_int_equal(c->download.checkpoint_usec, 0);
         assert_false(c->download.skip_equal);
         assert_int_equal(c->policy.download_windows.n, 0);
         assert_int_equal(c->policy.activate_windows.n, 0);

@@ -133,7 +133,7 @@ static void write_config(Program *p)
                        "targets = ( { name = \"app\"; type = \"file\"; match = \"app\"; path = \"%s/app\"; mode = "
                        "\"0755\"; } );\n"
                        "hook: { script = \"%s/hook\"; };\n"
-                       "download: { checkpoint-bytes = 1048576; checkpoint-msec = 0; };\n"
+                       "download: { checkpoint-bytes = 1048576; };\n"
                        "paths: { state = \"%s/otad\"; installer-state = \"%s/installer\"; runtime = \"%s/run\";\n"
                        "         boot-id = \"%s/boot-id\"; };\n",
                        f, f, f, f, f, f, f, f);
