@@ -1,4 +1,4 @@
-#include "engine/download.h"
+#include "download-private.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -6,63 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/backoff.h"
 #include "base/log.h"
 #include "base/time-util.h"
-#include "pace.h"
 
 enum {
         RENEWALS_MAX = 3, /* of a URL, without a new byte between */
         RESTARTS_MAX = 2, /* of a file from byte 0, since the object changed */
-        ETAG_MAX = 256,
         RETRY_BASE_USEC = 500 * 1000,
         RETRY_CAP_USEC = 60 * 1000 * 1000,
-};
-
-typedef enum Phase {
-        PHASE_IDLE,    /* not started, or suspended */
-        PHASE_OPENING, /* the installer opens the pipe */
-        PHASE_SUBSCRIBING,
-        PHASE_FETCHING,
-        PHASE_RENEWING, /* waits for a document with a fresh URL */
-        PHASE_WAITING,  /* until retry_usec */
-        PHASE_OVER,
-} Phase;
-
-struct Download {
-        DownloadParams params;
-        const WorldOps *world;
-        void *world_userdata;
-        const DownloadOps *ops;
-        void *userdata;
-        const JobDocument *document;
-        LinkOffsets offsets; /* what each target holds, kept up to date */
-
-        Phase phase;
-        bool suspended;
-        bool open; /* there is a pipe for the current file */
-        DownloadPlane plane;
-        bool plane_failed[_DOWNLOAD_PLANE_MAX]; /* for the current file */
-        unsigned n_attempts;                    /* failed ones in a row, without a new byte */
-        unsigned n_renewals;
-        unsigned n_restarts;
-        bool new_bytes; /* since the last failure */
-        uint64_t retry_usec;
-        uint64_t subscribe_deadline_usec;
-        Backoff backoff;
-        Failure last_failure; /* of the current file */
-
-        StreamFetch *stream;
-        bool subscribed;
-        bool http_running;
-        Pace http_pace;
-        bool http_paused;   /* the pipe is full, or the pace does not let more through */
-        uint64_t http_skip; /* bytes of the paused chunk that are written already */
-        char etag[ETAG_MAX];
-        uint64_t event_usec;   /* when the event came that the stream is working on */
-        uint64_t blocked_usec; /* since when the pipe takes nothing; USEC_INFINITY: it does */
-        DownloadStats stats;   /* without the stream at work */
-        DownloadStats shown;
 };
 
 static const char *const plane_words[_DOWNLOAD_PLANE_MAX] = {
@@ -71,7 +22,6 @@ static const char *const plane_words[_DOWNLOAD_PLANE_MAX] = {
 };
 
 static void start_file(Download *d, uint64_t now_usec);
-static void on_failure(Download *d, const Failure *failure, uint64_t wait_usec, uint64_t now_usec);
 
 const char *download_plane_to_string(DownloadPlane plane)
 {
@@ -113,28 +63,14 @@ int download_new(const DownloadParams *params, const WorldOps *world, void *worl
         return 0;
 }
 
-static const JobFile *current(const Download *d)
+const JobFile *download_current(const Download *d)
 {
         return &d->document->files[d->stats.file];
 }
 
-static uint64_t *held(Download *d)
+uint64_t *download_held(Download *d)
 {
         return &d->offsets.resume_bytes[d->stats.file];
-}
-
-static void stream_filters(Download *d, char filters[static 3][TOPIC_MAX + 1], const char *list[static 3])
-{
-        static const TopicForm forms[] = {TOPIC_FORM_STREAM_DATA, TOPIC_FORM_STREAM_REJECTED,
-                                          TOPIC_FORM_STREAM_DESCRIPTION};
-
-        for (size_t i = 0; i < ELEMENTSOF(forms); i++) {
-                /* Both names were checked when they were parsed, and that they fit together by is_offered(). */
-                int r = topic_format(d->params.thing_name, forms[i], d->document->stream_name, filters[i]);
-
-                assert(r >= 0);
-                list[i] = filters[i];
-        }
 }
 
 static void add_stream_stats(StreamFetchStats *sum, const StreamFetchStats *stats)
@@ -155,7 +91,7 @@ const DownloadStats *download_stats(Download *d)
         return &d->shown;
 }
 
-static void stop_fetching(Download *d)
+void download_stop_fetching(Download *d)
 {
         if (d->http_running)
                 d->world->http_cancel(d->world_userdata);
@@ -164,18 +100,6 @@ static void stop_fetching(Download *d)
         if (d->stream)
                 add_stream_stats(&d->stats.stream, stream_fetch_stats(d->stream));
         d->stream = stream_fetch_free(d->stream);
-}
-
-static void unsubscribe(Download *d)
-{
-        char filters[3][TOPIC_MAX + 1];
-        const char *list[3];
-
-        if (!d->subscribed)
-                return;
-        d->subscribed = false;
-        stream_filters(d, filters, list);
-        d->world->unsubscribe(list, 3, d->world_userdata);
 }
 
 static void close_pipe(Download *d)
@@ -190,8 +114,8 @@ Download *download_free(Download *d)
 {
         if (!d)
                 return NULL;
-        stop_fetching(d);
-        unsubscribe(d);
+        download_stop_fetching(d);
+        download_stream_unsubscribe(d);
         close_pipe(d);
         free(d);
         return NULL;
@@ -199,8 +123,8 @@ Download *download_free(Download *d)
 
 static void finish(Download *d, const Failure *failure)
 {
-        stop_fetching(d);
-        unsubscribe(d);
+        download_stop_fetching(d);
+        download_stream_unsubscribe(d);
         close_pipe(d);
         d->phase = PHASE_OVER;
         d->ops->done(failure, d->userdata);
@@ -211,8 +135,8 @@ static bool is_offered(const Download *d, DownloadPlane plane)
         char topic[TOPIC_MAX + 1];
 
         if (plane == DOWNLOAD_PLANE_HTTPS)
-                return d->document->https && current(d)->url;
-        return d->document->mqtt && current(d)->size_bytes <= STREAM_FILE_MAX_BYTES &&
+                return d->document->https && download_current(d)->url;
+        return d->document->mqtt && download_current(d)->size_bytes <= STREAM_FILE_MAX_BYTES &&
                topic_format(d->params.thing_name, TOPIC_FORM_STREAM_DESCRIPTION, d->document->stream_name, topic) >=
                        0;
 }
@@ -239,20 +163,19 @@ static void next_file(Download *d)
         d->last_failure = (Failure){0};
 }
 
-static void file_complete(Download *d, uint64_t now_usec)
+void download_file_complete(Download *d, uint64_t now_usec)
 {
-        stop_fetching(d);
+        download_stop_fetching(d);
         start_file(d, now_usec);
 }
 
-/* Hands bytes to the installer. How many it took, or a negative errno. */
-static ssize_t hand_on(Download *d, const uint8_t *data, size_t n_data, uint64_t now_usec)
+ssize_t download_hand_on(Download *d, const uint8_t *data, size_t n_data, uint64_t now_usec)
 {
         ssize_t n = d->world->data_write(data, n_data, d->world_userdata);
 
         if (n < 0)
                 return n;
-        *held(d) += (uint64_t)n;
+        *download_held(d) += (uint64_t)n;
         d->stats.held_bytes += (uint64_t)n;
         d->stats.fetched_bytes += (uint64_t)n;
         if (n > 0) {
@@ -267,123 +190,25 @@ static ssize_t hand_on(Download *d, const uint8_t *data, size_t n_data, uint64_t
 }
 
 /* How many of the bytes in it the installer has read is not known, so nothing goes on from here. */
-static void on_pipe_gone(Download *d, uint64_t now_usec)
+void download_on_pipe_gone(Download *d, uint64_t now_usec)
 {
         close_pipe(d);
         d->phase = PHASE_OVER;
         d->ops->pipe_lost(now_usec, d->userdata);
 }
 
-static void on_stream_request(const StreamRequest *request, void *userdata)
-{
-        uint8_t buffer[STREAM_REQUEST_MAX_BYTES];
-        Download *d = userdata;
-        char topic[TOPIC_MAX + 1];
-        size_t n;
-        int r;
-
-        r = topic_format(d->params.thing_name, TOPIC_FORM_STREAM_GET, d->document->stream_name, topic);
-        if (r >= 0)
-                r = stream_request_format(request, buffer, sizeof(buffer), &n);
-        if (r < 0)
-                log_error_errno(r, "Cannot make a request for blocks from %" PRIu32 ", asking again later: %m",
-                                request->first_block);
-        else
-                d->world->publish(topic, buffer, n, 0, d->world_userdata);
-}
-
-static void on_stream_describe(const char *token, void *userdata)
-{
-        uint8_t buffer[STREAM_DESCRIBE_MAX_BYTES];
-        Download *d = userdata;
-        char topic[TOPIC_MAX + 1];
-        size_t n;
-
-        if (topic_format(d->params.thing_name, TOPIC_FORM_STREAM_DESCRIBE, d->document->stream_name, topic) >= 0 &&
-            stream_describe_format(token, buffer, sizeof(buffer), &n) >= 0)
-                d->world->publish(topic, buffer, n, 0, d->world_userdata);
-}
-
-static ssize_t on_stream_deliver(const uint8_t *data, size_t n_data, void *userdata)
-{
-        Download *d = userdata;
-        ssize_t n = hand_on(d, data, n_data, d->event_usec);
-
-        /* The stream has fallen silent; it is freed with the download, for it is still on the stack. */
-        if (n < 0)
-                on_pipe_gone(d, d->event_usec);
-        return n;
-}
-
-static void on_stream_done(const Failure *failure, void *userdata)
-{
-        Download *d = userdata;
-
-        if (failure)
-                on_failure(d, failure, 0, d->event_usec);
-        else
-                file_complete(d, d->event_usec);
-}
-
-static const StreamFetchOps stream_ops = {
-        .request = on_stream_request,
-        .describe = on_stream_describe,
-        .deliver = on_stream_deliver,
-        .done = on_stream_done,
-};
-
-static void start_stream(Download *d, uint64_t now_usec)
-{
-        StreamFetchParams params = {
-                .file_id = current(d)->file_id,
-                .size_bytes = current(d)->size_bytes,
-                .first_byte = *held(d),
-                .block_bytes = d->params.block_bytes,
-                .window_bytes = d->params.window_bytes,
-                .aws_limits = d->params.aws_limits,
-                .max_bytes_per_sec = d->params.max_bytes_per_sec,
-                .stall_usec = d->params.stall_usec,
-        };
-        Failure failure;
-        int r;
-
-        stop_fetching(d);
-        d->phase = PHASE_FETCHING;
-        d->event_usec = now_usec;
-        r = stream_fetch_new(&params, &stream_ops, d, &d->stream);
-        if (r < 0) {
-                (void)fail(&failure, FAILURE_RESOURCES, -r, "cannot prepare the download by stream: %s",
-                           strerror(-r));
-                on_failure(d, &failure, 0, now_usec);
-                return;
-        }
-        stream_fetch_start(d->stream, now_usec);
-}
-
 static void start_plane(Download *d, uint64_t now_usec)
 {
-        char filters[3][TOPIC_MAX + 1];
-        const char *list[3];
-
         log_info("Downloading file %u of %zu by %s from byte %" PRIu64 " of %" PRIu64, d->stats.file + 1,
-                 d->document->n_files, download_plane_to_string(d->plane), *held(d), current(d)->size_bytes);
+                 d->document->n_files, download_plane_to_string(d->plane), *download_held(d),
+                 download_current(d)->size_bytes);
         switch (d->plane) {
         case DOWNLOAD_PLANE_HTTPS:
-                unsubscribe(d);
-                d->phase = PHASE_FETCHING;
-                d->http_running = true;
-                d->world->http_start(current(d)->url, *held(d), current(d)->size_bytes, d->etag[0] ? d->etag : NULL,
-                                     d->world_userdata);
+                download_stream_unsubscribe(d);
+                download_http_start(d);
                 return;
         case DOWNLOAD_PLANE_MQTT:
-                if (d->subscribed) {
-                        start_stream(d, now_usec);
-                        return;
-                }
-                d->phase = PHASE_SUBSCRIBING;
-                d->subscribe_deadline_usec = usec_add(now_usec, d->params.stall_usec);
-                stream_filters(d, filters, list);
-                d->world->subscribe(list, 3, d->world_userdata);
+                download_stream_start(d, now_usec);
                 return;
         case _DOWNLOAD_PLANE_MAX:
                 break;
@@ -394,7 +219,7 @@ static void start_plane(Download *d, uint64_t now_usec)
 /* Opens the pipe of the next file that is not complete, then fetches. */
 static void start_file(Download *d, uint64_t now_usec)
 {
-        while (d->stats.file < d->document->n_files && *held(d) == current(d)->size_bytes)
+        while (d->stats.file < d->document->n_files && *download_held(d) == download_current(d)->size_bytes)
                 next_file(d);
         if (d->stats.file == d->document->n_files) {
                 d->stats.file--;
@@ -403,7 +228,7 @@ static void start_file(Download *d, uint64_t now_usec)
         }
         if (!d->open) {
                 d->phase = PHASE_OPENING;
-                d->ops->open(d->stats.file, *held(d), d->userdata);
+                d->ops->open(d->stats.file, *download_held(d), d->userdata);
                 return;
         }
         if (choose_plane(d)) {
@@ -415,7 +240,7 @@ static void start_file(Download *d, uint64_t now_usec)
                 (void)fail(&d->last_failure, FAILURE_NO_PROTOCOL, EPROTONOSUPPORT,
                            "the job offers no protocol that is enabled here and can carry file %u of %" PRIu64
                            " bytes",
-                           d->stats.file + 1, current(d)->size_bytes);
+                           d->stats.file + 1, download_current(d)->size_bytes);
         finish(d, &d->last_failure);
 }
 
@@ -432,7 +257,7 @@ void download_suspend(Download *d)
 {
         if (d->suspended || d->phase == PHASE_OVER)
                 return;
-        stop_fetching(d);
+        download_stop_fetching(d);
         d->subscribed = false; /* a clean session forgets it; if we are still connected, a second one does no harm */
         d->suspended = true;
         d->blocked_usec = USEC_INFINITY;
@@ -468,21 +293,20 @@ static void wait_and_retry(Download *d, uint64_t wait_usec, uint64_t now_usec)
 static void restart_file(Download *d, uint64_t now_usec)
 {
         d->n_restarts++;
-        d->stats.held_bytes -= *held(d);
-        *held(d) = 0;
+        d->stats.held_bytes -= *download_held(d);
+        *download_held(d) = 0;
         d->etag[0] = 0;
         close_pipe(d);
         start_file(d, now_usec);
 }
 
-/* What a failed try means: again later, from zero, with a fresh URL, or by the other plane. */
-static void on_failure(Download *d, const Failure *failure, uint64_t wait_usec, uint64_t now_usec)
+void download_on_failure(Download *d, const Failure *failure, uint64_t wait_usec, uint64_t now_usec)
 {
         const char *next = "trying the other protocol, if there is one";
         bool again = false, from_zero = false, renew = false;
-        uint64_t bytes = *held(d);
+        uint64_t bytes = *download_held(d);
 
-        stop_fetching(d);
+        download_stop_fetching(d);
         if (d->new_bytes) {
                 d->n_attempts = 0;
                 backoff_reset(&d->backoff);
@@ -526,109 +350,6 @@ static void on_failure(Download *d, const Failure *failure, uint64_t wait_usec, 
         }
 }
 
-void download_on_subscribed(Download *d, bool granted, uint64_t now_usec)
-{
-        Failure failure;
-
-        if (d->phase != PHASE_SUBSCRIBING)
-                return;
-        if (granted) {
-                d->subscribed = true;
-                start_stream(d, now_usec);
-                return;
-        }
-        (void)fail(&failure, FAILURE_STREAM_REFUSED, EACCES, "the broker refused the subscription to stream '%s'",
-                   d->document->stream_name);
-        on_failure(d, &failure, 0, now_usec);
-}
-
-static bool is_our_stream(const Download *d, const char *stream)
-{
-        return d->stream && d->document->stream_name && strcmp(stream, d->document->stream_name) == 0;
-}
-
-void download_on_stream_block(Download *d, const char *stream, const StreamBlock *block, uint64_t now_usec)
-{
-        d->event_usec = now_usec;
-        if (is_our_stream(d, stream))
-                stream_fetch_on_block(d->stream, block, now_usec);
-}
-
-void download_on_stream_rejection(Download *d, const char *stream, const StreamRejection *rejection,
-                                  uint64_t now_usec)
-{
-        d->event_usec = now_usec;
-        if (is_our_stream(d, stream))
-                stream_fetch_on_rejection(d->stream, rejection, now_usec);
-}
-
-void download_on_stream_description(Download *d, const char *stream, const StreamDescription *description,
-                                    uint64_t now_usec)
-{
-        d->event_usec = now_usec;
-        if (is_our_stream(d, stream))
-                stream_fetch_on_description(d->stream, description, now_usec);
-}
-
-void download_on_http_headers(Download *d, const char *etag)
-{
-        if (etag && strlen(etag) < sizeof(d->etag))
-                strcpy(d->etag, etag);
-}
-
-int download_on_http_data(Download *d, const uint8_t *data, size_t n_data, uint64_t now_usec)
-{
-        size_t skipped = MIN2(d->http_skip, (uint64_t)n_data);
-        ssize_t n;
-
-        if (!d->http_running)
-                return -ECANCELED;
-        if (!pace_lets(&d->http_pace, now_usec)) {
-                d->http_paused = true;
-                return -EAGAIN;
-        }
-        n = hand_on(d, data + skipped, n_data - skipped, now_usec);
-        if (n < 0) {
-                d->http_running = false;
-                on_pipe_gone(d, now_usec);
-                return -EPIPE;
-        }
-        pace_spend(&d->http_pace, (uint64_t)n);
-        if (skipped + (size_t)n == n_data) {
-                d->http_skip -= skipped;
-                d->stats.n_pieces++;
-                return 0;
-        }
-        /* curl gives a paused chunk again from its start. */
-        d->http_skip += (uint64_t)n;
-        d->http_paused = true;
-        return -EAGAIN;
-}
-
-void download_on_http_done(Download *d, const Failure *failure, uint64_t retry_after_usec, uint64_t now_usec)
-{
-        Failure early;
-
-        if (!d->http_running)
-                return;
-        d->http_running = false;
-        if (failure) {
-                on_failure(d, failure, retry_after_usec, now_usec);
-        } else if (*held(d) != current(d)->size_bytes) {
-                (void)fail(&early, FAILURE_DOWNLOAD_FAILED, EPIPE,
-                           "the download ended at byte %" PRIu64 " of %" PRIu64, *held(d), current(d)->size_bytes);
-                on_failure(d, &early, 0, now_usec);
-        } else {
-                file_complete(d, now_usec);
-        }
-}
-
-static void resume_http(Download *d)
-{
-        d->http_paused = false;
-        d->world->http_resume(d->world_userdata);
-}
-
 void download_on_writable(Download *d, uint64_t now_usec)
 {
         d->blocked_usec = USEC_INFINITY;
@@ -636,13 +357,7 @@ void download_on_writable(Download *d, uint64_t now_usec)
         if (d->stream)
                 stream_fetch_on_writable(d->stream, now_usec);
         else if (d->http_paused)
-                resume_http(d);
-}
-
-/* Paused while the pipe has room, it is for the pace. */
-static uint64_t pace_deadline(const Download *d)
-{
-        return d->http_paused && d->blocked_usec == USEC_INFINITY ? pace_next_usec(&d->http_pace) : USEC_INFINITY;
+                download_http_resume(d);
 }
 
 static uint64_t blocked_deadline(const Download *d)
@@ -662,13 +377,13 @@ void download_on_timer(Download *d, uint64_t now_usec)
                 (void)fail(&failure, FAILURE_DOWNLOAD_STALLED, ETIMEDOUT,
                            "the broker has not answered the subscription to stream '%s' for %s",
                            d->document->stream_name, duration_format(text, d->params.stall_usec));
-                on_failure(d, &failure, 0, now_usec);
+                download_on_failure(d, &failure, 0, now_usec);
         } else if (d->phase == PHASE_FETCHING && now_usec >= blocked_deadline(d)) {
                 (void)fail(&failure, FAILURE_INSTALLER, ETIMEDOUT, "otad-installer took no byte for %s",
                            duration_format(text, d->params.stall_usec));
                 finish(d, &failure);
-        } else if (now_usec >= pace_deadline(d)) {
-                resume_http(d);
+        } else if (now_usec >= download_http_deadline(d)) {
+                download_http_resume(d);
         } else if (d->stream) {
                 stream_fetch_on_timer(d->stream, now_usec);
         }
@@ -683,7 +398,7 @@ uint64_t download_next_deadline(const Download *d)
         if (d->phase == PHASE_SUBSCRIBING)
                 return d->subscribe_deadline_usec;
         if (d->phase == PHASE_FETCHING)
-                deadline = MIN2(blocked_deadline(d), pace_deadline(d));
+                deadline = MIN2(blocked_deadline(d), download_http_deadline(d));
         if (d->stream)
                 deadline = MIN2(deadline, stream_fetch_next_deadline(d->stream));
         return deadline;
