@@ -34,5 +34,8 @@ typedef struct HistoryEntry {
 
 /* An entry of the same session is replaced, so that a repetition after a crash leaves one line. */
 _must_use_ int history_append(int dir_fd, const HistoryEntry *entry);
-/* *ret is the caller's to free(); NULL and 0 where there is none. -EBADMSG: damaged, and put aside. */
+/*
+ * *ret is the caller's to free(); NULL and 0 where there is none. An entry that makes no sense, another version's say, is
+ * left out. -EBADMSG: damaged, and put aside.
+ */
 _must_use_ int history_load(int dir_fd, HistoryEntry **ret, size_t *ret_n);

@@ -92,17 +92,19 @@ int history_load(int dir_fd, HistoryEntry **ret, size_t *ret_n)
         entries = calloc(HISTORY_ENTRIES_MAX, sizeof(*entries));
         if (!entries)
                 return -ENOMEM;
-        for (; n < HISTORY_ENTRIES_MAX; n++) {
+        for (size_t i = 0; i < HISTORY_ENTRIES_MAX; i++) {
                 const char *text;
                 char name[24];
 
-                (void)snprintf(name, sizeof(name), "%zu", n);
+                (void)snprintf(name, sizeof(name), "%zu", i);
                 text = record_get(file, name);
                 if (!text)
                         break;
                 r = entry_parse(text, &entries[n]);
-                if (r < 0)
+                if (r == -ENOMEM)
                         return r;
+                if (r >= 0)
+                        n++;
         }
         *ret = TAKE_PTR(entries);
         *ret_n = n;

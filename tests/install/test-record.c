@@ -169,15 +169,33 @@ static void test_history(void **state)
         free(entries);
 }
 
+/* One of another version costs none of the others. */
+static void test_history_with_a_stranger(void **state)
+{
+        Device *d = *state;
+        HistoryEntry entry = {.session = "JOB#2", .attempt = 2, .result = "committed"};
+        _cleanup_(record_freep) Record *file = NULL;
+        HistoryEntry *entries;
+        size_t n;
+
+        assert_int_equal(history_append(open_state(d), &entry), 0);
+        assert_int_equal(record_load(open_state(d), HISTORY_NAME, &file), 0);
+        assert_int_equal(record_set(file, "1", record_get(file, "0")), 0);
+        assert_int_equal(record_set(file, "0", "what is this"), 0);
+        assert_int_equal(record_save(file, open_state(d), HISTORY_NAME), 0);
+        assert_int_equal(history_load(open_state(d), &entries, &n), 0);
+        assert_int_equal(n, 1);
+        assert_string_equal(entries[0].session, "JOB#2");
+        free(entries);
+}
+
 #define ON_DEVICE(test) cmocka_unit_test_setup_teardown(test, device_set_up, device_tear_down)
 
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                ON_DEVICE(test_there_and_back),
-                ON_DEVICE(test_out_of_bounds),
-                ON_DEVICE(test_every_byte),
-                ON_DEVICE(test_history),
+                ON_DEVICE(test_there_and_back), ON_DEVICE(test_out_of_bounds),           ON_DEVICE(test_every_byte),
+                ON_DEVICE(test_history),        ON_DEVICE(test_history_with_a_stranger),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
