@@ -1,6 +1,5 @@
 #include "link-client-private.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
