@@ -88,7 +88,7 @@ def test_retain_and_rate(cloud, make_device):
     cloud._kick_enabled = False
     device = make_device()
     device.publish(UPDATE, report({"p": {"version": "1"}}), retain=True)
-    cloud.sync()
+    cloud.wait_until(lambda: cloud.violations, 5)
     assert {v.kind for v in cloud.violations} == {"retain"}
     for number in range(25):
         device.publish(UPDATE, report({"p": {"version": str(number)}}))

@@ -45,5 +45,8 @@ FILES:${PN} += " \
     ${nonarch_libdir}/systemd/catalog/otad.catalog \
     ${systemd_system_unitdir} \
     ${datadir}/dbus-1/system.d/org.otad1.conf \
+    ${datadir}/polkit-1/actions/org.otad1.policy \
+    ${datadir}/bash-completion/completions/otactl \
+    ${datadir}/zsh/site-functions/_otactl \
 "
 CONFFILES:${PN} = "${sysconfdir}/otad/hook ${sysconfdir}/otad/boot.conf"
