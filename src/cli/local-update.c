@@ -14,7 +14,7 @@
 #include "base/time-util.h"
 
 #define REACH_USEC     (15 * USEC_PER_SEC) /* the installer answers within this time, or not at all */
-#define END_EXTRA_USEC (60 * USEC_PER_SEC) /* on top of what the installer gives the self-test */
+#define END_EXTRA_USEC (15 * USEC_PER_SEC) /* on top of what the installer gives the self-test */
 
 /* -- what is shown -------------------------------------------------------------------------------------------------- */
 

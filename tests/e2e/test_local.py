@@ -257,6 +257,19 @@ def test_interrupted(scene):
     wait_over(scene)
 
 
+def test_an_end_that_does_not_come(make_scene):
+    """The installer hangs after the activation: otactl does not wait for ever, and the update ends without it."""
+    scene = make(make_scene, selftest={"timeout-sec": 3}, hook={"timeout-sec": 2})
+    scene.gateway.plan_hook("selftest", sleep=1, times=1)
+    process = start_install(scene, IMAGE, "app")
+    scene.gateway.wait(lambda: "selftest" in stages(scene), 10, "the hook")
+    scene.gateway.signal("otad-installer", signal.SIGSTOP)
+    output, _ = process.communicate(timeout=60)
+    scene.gateway.signal("otad-installer", signal.SIGCONT)
+    assert process.returncode == FAILED and "has not ended in time" in output, output
+    wait_over(scene)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_the_installer_is_started_anew(scene, signum):
     """Before the activation that is the end; after it, it goes on."""

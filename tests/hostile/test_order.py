@@ -135,7 +135,7 @@ def test_signed_for_another_target(make_device):
     wire = device.connect()
     device.install(wire, app)
     reboot(device, wire)
-    assert device.panics
+    device.wait(lambda: device.panics, what="panic")
     wire = device.connect()
     state = rolled_back(device, wire)
     assert (device.slot, state.word) == ("A", "booted-old-slot")
