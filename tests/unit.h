@@ -20,11 +20,3 @@
                 print_error("ERROR: " format "\n", ##__VA_ARGS__); \
                 _fail(__FILE__, __LINE__);                         \
         } while (0)
-
-/* For what an emulator of another architecture (scripts/cross) does not do as a kernel does: it has no speed, and whoever
- * starts a program does not hear why it could not be executed. */
-#define SKIP_WHERE_EMULATED()                \
-        do {                                 \
-                if (getenv("OTAD_EMULATED")) \
-                        skip();              \
-        } while (0)

@@ -170,28 +170,20 @@ static void write_device(JsonWriter *w, const LinkState *device)
                 json_writer_null(w, "selftest_seconds_left");
 }
 
-static void write_moment(JsonWriter *w, const char *name, int64_t seconds_since_1970)
-{
-        char text[sizeof("9999-12-31T23:59:59Z") + 16];
-        time_t seconds = (time_t)seconds_since_1970;
-        struct tm tm;
-
-        if (gmtime_r(&seconds, &tm) && strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) > 0)
-                json_writer_text(w, name, text);
-        else
-                json_writer_null(w, name);
-}
-
 static void write_certificates(JsonWriter *w, const CertificateWatch *watch)
 {
         json_writer_open(w, "certificates", '[');
         for (size_t i = 0; i < watch->list.n_entries; i++) {
                 const ExpiryEntry *entry = &watch->list.entries[i];
+                char ends[TIMESTAMP_TEXT_MAX];
 
                 json_writer_open(w, NULL, '{');
                 json_writer_text(w, "kind", expiry_kind_to_string(entry->kind));
                 json_writer_text(w, "file", entry->file);
-                write_moment(w, "ends", entry->not_after_sec);
+                json_writer_text(w, "ends",
+                                 entry->not_after_sec < 0
+                                         ? NULL
+                                         : timestamp_format(ends, (uint64_t)entry->not_after_sec * USEC_PER_SEC));
                 if (watch->dates_count)
                         json_writer_i64(w, "days_left", certificate_watch_seconds_left(watch, entry) / SEC_PER_DAY);
                 else

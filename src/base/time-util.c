@@ -1,6 +1,7 @@
 #include "base/time-util.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -52,12 +53,25 @@ const char *duration_format(char text[static DURATION_TEXT_MAX], uint64_t usec)
         return text;
 }
 
+static bool is_leap(unsigned year)
+{
+        return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
+
+/* Counted here, as gmtime() ends in January 2038 where a time_t has 32 bits, and certificates do not. */
 const char *timestamp_format(char text[static TIMESTAMP_TEXT_MAX], uint64_t wall_clock)
 {
-        time_t seconds = (time_t)(wall_clock / USEC_PER_SEC);
-        struct tm tm;
+        static const uint8_t month_days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+        uint64_t sec = wall_clock / USEC_PER_SEC, days = wall_clock / USEC_PER_DAY, n;
+        unsigned year = 1970, month = 0;
 
-        if (!gmtime_r(&seconds, &tm) || strftime(text, TIMESTAMP_TEXT_MAX, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-                text[0] = '\0';
+        text[0] = '\0';
+        for (; days >= (n = is_leap(year) ? 366 : 365); year++, days -= n)
+                if (year == 9999)
+                        return text;
+        for (; days >= (n = month_days[month] + (month == 1 && is_leap(year))); month++)
+                days -= n;
+        snprintf(text, TIMESTAMP_TEXT_MAX, "%u-%02u-%02uT%02u:%02u:%02uZ", year, month + 1, (unsigned)days + 1,
+                 (unsigned)(sec / 3600 % 24), (unsigned)(sec / 60 % 60), (unsigned)(sec % 60));
         return text;
 }

@@ -73,7 +73,7 @@ static int on_pipe(sd_event_source *source, int fd, uint32_t revents, void *user
                         return 0;
                 }
         }
-        n = write(fd, u->buffer + u->at_buffer, MIN2(u->n_buffer - u->at_buffer, (size_t)left));
+        n = write(fd, u->buffer + u->at_buffer, (size_t)MIN2((uint64_t)(u->n_buffer - u->at_buffer), left));
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return 0;
         if (n < 0) {

@@ -1,4 +1,5 @@
 #include "base/backoff.h"
+#include "base/cleanup.h"
 #include "base/time-util.h"
 #include "unit.h"
 
@@ -52,6 +53,30 @@ static void test_durations_read_well(void **state)
         assert_true(usec_sub(5, 7) == 0 && usec_sub(USEC_INFINITY, 7) == USEC_INFINITY);
 }
 
+static void test_timestamps(void **state)
+{
+        static const struct {
+                uint64_t sec;
+                const char *text;
+        } cases[] = {
+                {0, "1970-01-01T00:00:00Z"},
+                {951782399, "2000-02-28T23:59:59Z"},
+                {951782400, "2000-02-29T00:00:00Z"},
+                {951868800, "2000-03-01T00:00:00Z"},
+                {1767225599, "2025-12-31T23:59:59Z"},
+                {UINT64_C(2147483648), "2038-01-19T03:14:08Z"},
+                {UINT64_C(2524607999), "2049-12-31T23:59:59Z"}, /* when certificates of AWS IoT end */
+                {UINT64_C(4107542400), "2100-03-01T00:00:00Z"},
+                {UINT64_C(253402300799), "9999-12-31T23:59:59Z"},
+                {UINT64_C(253402300800), ""},
+        };
+        char text[TIMESTAMP_TEXT_MAX];
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++)
+                assert_string_equal(timestamp_format(text, cases[i].sec * USEC_PER_SEC + 999999), cases[i].text);
+        assert_string_equal(timestamp_format(text, USEC_INFINITY), "");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -59,6 +84,7 @@ int main(void)
                 cmocka_unit_test(test_waits_are_spread),
                 cmocka_unit_test(test_reset_starts_again),
                 cmocka_unit_test(test_durations_read_well),
+                cmocka_unit_test(test_timestamps),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

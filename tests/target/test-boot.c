@@ -146,7 +146,6 @@ static void test_missing_script(void **state)
 {
         Run run;
 
-        SKIP_WHERE_EMULATED();
         run = run_call(in_folder("missing"), SET_PRIMARY, 0);
         assert_int_equal(run.failure.reason, FAILURE_BOOT_SCRIPT);
         assert_non_null(strstr(run.failure.detail, "No such file"));

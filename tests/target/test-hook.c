@@ -80,7 +80,6 @@ static void test_configured_script_must_run(void **state)
         const char *path = put_file("plain", "#!/bin/sh\n", strlen("#!/bin/sh\n"), 0644);
         Run run;
 
-        SKIP_WHERE_EMULATED();
         run = run_hook(path, HOOK_STAGE_COMMIT, &(HookContext){}, USEC_PER_SEC);
         assert_int_equal(run.outcome, HOOK_OUTCOME_FAILED);
         assert_non_null(strstr(run.detail, "Permission denied"));

@@ -225,7 +225,6 @@ static void test_cannot_start(void **state)
                 {"no-format", "garbage", 0755, ENOEXEC},
         };
 
-        SKIP_WHERE_EMULATED();
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 const char *path = cases[i].content ? put_file(cases[i].name, cases[i].content,
                                                                strlen(cases[i].content), cases[i].mode)

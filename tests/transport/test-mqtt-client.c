@@ -109,7 +109,6 @@ static void test_throughput(void **state _unused_)
         sd_event_source *tick = NULL;
         uint64_t longest_usec = 0, start_usec, took_usec;
 
-        SKIP_WHERE_EMULATED();
         w = new_world(broker.port);
         w->params.max_unsent_bytes = 2 * 1024 * 1024;
         w->message_is_right = block_is_right;
