@@ -368,6 +368,22 @@ void device_wait_for(Device *d, UpdateState state)
         assert_string_equal(update_state_to_string(device_state(d)), update_state_to_string(state));
 }
 
+void device_wait_called(Device *d, const char *log, const char *text, unsigned n)
+{
+        uint64_t deadline = now_usec() + 10 * USEC_PER_SEC;
+        unsigned seen = 0;
+
+        while (seen < n && now_usec() < deadline) {
+                const char *at = device_read(d, log);
+
+                for (seen = 0; (at = strstr(at, text)); at++)
+                        seen++;
+                device_turn(d, 10);
+        }
+        if (seen < n)
+                fail_msg("%s has '%s' %u times, not %u", log, text, seen, n);
+}
+
 UpdateState device_state(Device *d)
 {
         InstallStatus status;

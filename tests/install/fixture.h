@@ -71,6 +71,8 @@ void device_install(Device *d);
 void device_turn(Device *d, unsigned msec);
 /* Turns the loop until the state is there; 10 s at most. */
 void device_wait_for(Device *d, UpdateState state);
+/* Until hook or boot script were called so, that many times: the text is in "hook.log" or "boot.log". */
+void device_wait_called(Device *d, const char *log, const char *text, unsigned n);
 UpdateState device_state(Device *d);
 FailureReason device_failure(Device *d);
 /* Whether slot `name`, or the file at it, begins with the image. */

@@ -66,8 +66,7 @@ static void test_power_cut_before_set_primary(void **state)
         device_install(d);
         device_write(d, "sleep.set-primary", "30");
         install_session_activate(d->session, on_never, d);
-        device_turn(d, 300);
-        assert_non_null(strstr(device_read(d, "boot.log"), "set-primary B"));
+        device_wait_called(d, "boot.log", "set-primary B", 1);
         device_remove(d, "sleep.set-primary");
         device_reboot(d, "A");
         assert_int_equal(device_state(d), UPDATE_STATE_ACTIVATING);
@@ -121,9 +120,8 @@ static void test_boots_and_is_never_committed(void **state)
         assert_int_equal(device_state(d), UPDATE_STATE_TESTING);
         device_reboot(d, "B");
         device_wait_for(d, UPDATE_STATE_ROLLING_BACK);
-        device_turn(d, 300);
+        device_wait_called(d, "hook.log", "reboot rootfs B result=rolled-back reason=selftest-failed", 1);
         assert_string_equal(device_read(d, "primary"), "A");
-        assert_non_null(last_hook(d, "reboot rootfs B result=rolled-back reason=selftest-failed"));
         assert_int_equal(device_state(d), UPDATE_STATE_ROLLING_BACK);
         device_reboot(d, "A");
         assert_undone(d, FAILURE_SELFTEST_FAILED);
@@ -164,7 +162,7 @@ static void test_boot_loader_fell_back(void **state)
 static void test_rollback_goes_on(void **state)
 {
         Device *d = *state;
-        const char *log, *first;
+        const char *log;
 
         device_start(d);
         activate_slot(d);
@@ -176,13 +174,10 @@ static void test_rollback_goes_on(void **state)
         device_stop(d);
         device_start(d);
         assert_int_equal(device_state(d), UPDATE_STATE_ROLLING_BACK);
-        device_turn(d, 400);
+        /* It is tried more than once; the rollback hook runs once. */
+        device_wait_called(d, "hook.log", "reboot rootfs B result=rolled-back", 2);
         assert_int_equal(device_state(d), UPDATE_STATE_ROLLING_BACK);
-        /* It was tried more than once meanwhile; the rollback hook ran once. */
         log = device_read(d, "hook.log");
-        first = strstr(log, "reboot rootfs B result=rolled-back");
-        assert_non_null(first);
-        assert_non_null(strstr(first + 1, "reboot rootfs B result=rolled-back"));
         assert_null(strstr(strstr(log, "rollback ") + 1, "rollback "));
         device_remove(d, "exit.reboot");
         /* It comes up in the new slot once more before the old one. */
@@ -233,9 +228,8 @@ static void test_boot_script_broken_at_start(void **state)
         device_write(d, "fail.get-current", "");
         device_reboot(d, "B");
         device_wait_for(d, UPDATE_STATE_ROLLING_BACK);
-        device_turn(d, 600);
+        device_wait_called(d, "hook.log", "reboot rootfs B result=rolled-back reason=boot-script", 1);
         assert_string_equal(device_read(d, "primary"), "A");
-        assert_non_null(last_hook(d, "reboot rootfs B result=rolled-back reason=boot-script"));
         device_remove(d, "fail.get-current");
         device_reboot(d, "A");
         assert_undone(d, FAILURE_BOOT_SCRIPT);
@@ -252,8 +246,7 @@ static void test_selftest_deadline(void **state)
         device_reboot(d, "B");
         assert_int_equal(device_state(d), UPDATE_STATE_TESTING);
         device_wait_for(d, UPDATE_STATE_ROLLING_BACK);
-        device_turn(d, 300);
-        assert_non_null(last_hook(d, "reboot rootfs B result=rolled-back reason=selftest-timeout"));
+        device_wait_called(d, "hook.log", "reboot rootfs B result=rolled-back reason=selftest-timeout", 1);
         device_reboot(d, "A");
         assert_undone(d, FAILURE_SELFTEST_TIMEOUT);
 }
@@ -339,7 +332,7 @@ static void fail_version(Device *d, const char *version, FailureReason reason)
         assert_int_equal(device_call(d, install_session_self_test), INSTALL_OUTCOME_FAILED);
         assert_int_equal(d->failure.reason, reason);
         assert_null(strstr(device_read(d, "hook.log"), "selftest"));
-        device_turn(d, 200);
+        device_wait_called(d, "hook.log", "reboot rootfs B result=rolled-back", 1);
         device_reboot(d, "A");
         assert_undone(d, reason);
 }
@@ -382,7 +375,7 @@ static void test_commit_fails(void **state)
         device_write(d, "exit.commit", "75");
         assert_int_equal(device_call(d, install_session_commit), INSTALL_OUTCOME_FAILED);
         assert_int_equal(d->failure.reason, FAILURE_COMMIT_FAILED);
-        device_turn(d, 200);
+        device_wait_called(d, "hook.log", "reboot rootfs B result=rolled-back", 1);
         device_reboot(d, "A");
         assert_undone(d, FAILURE_COMMIT_FAILED);
 }
