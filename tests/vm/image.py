@@ -29,7 +29,11 @@ PACKAGES = """systemd systemd-sysv dbus udev linux-image-amd64 kmod iproute2 e2f
 # Of no use in the machine, or a cost at each start.
 MASKED = """apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
     systemd-timesyncd.service systemd-pcrphase.service systemd-pcrphase-sysinit.service getty@tty1.service
-    systemd-networkd-wait-online.service remote-fs.target""".split()
+    systemd-networkd-wait-online.service remote-fs.target dev-hugepages.mount dev-mqueue.mount sys-kernel-config.mount
+    sys-kernel-debug.mount sys-kernel-tracing.mount sys-fs-fuse-connections.mount modprobe@configfs.service
+    modprobe@dm_mod.service modprobe@drm.service modprobe@efi_pstore.service modprobe@fuse.service modprobe@loop.service
+    systemd-network-generator.service systemd-journal-flush.service systemd-update-utmp.service
+    systemd-update-utmp-runlevel.service""".split()
 # What a slot leaves out: it is replaced whole, so it needs no package tools; and this machine's devices are known.
 LEFT_OUT = """usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/bash-completion usr/share/zoneinfo
     usr/share/perl usr/share/perl5 usr/share/lintian usr/share/bug usr/share/grub usr/share/i18n usr/share/zsh
@@ -236,7 +240,7 @@ def rootfs(version, defect=None, settings=()):
             replace(conf, text)
         if spoil:
             spoil(copy)
-        run("mksquashfs", copy, path, "-noappend", "-comp", "gzip", "-mkfs-time", "0", "-no-xattrs",
+        run("mksquashfs", copy, path, "-noappend", "-comp", "gzip", "-Xcompression-level", "1", "-mkfs-time", "0", "-no-xattrs",
             "-no-progress", "-quiet", timeout=900)
     made_of = [origin.name, version, settings, digest_of(FILES), inspect.getsource(spoil) if spoil else "",
                inspect.getsource(make), inspect.getsource(put_files), inspect.getsource(without_package_tools), *LEFT_OUT,

@@ -29,7 +29,6 @@ def test_grub_does_not_wait(empty):
     empty.wait_text("slot A cannot be loaded", 20, empty.mark())
 
 
-@pytest.mark.quick
 def test_snapshot(empty):
     """What runs on after a snapshot is forgotten by its copy; cut off is cut off."""
     empty.power_on()
