@@ -92,9 +92,17 @@ class Cut:
     parts: Parts
 
 
-def cuts(writes, parts, seed):
-    """For each write to one of the parts: the state just after it; and, where writes are unflushed, with all of them lost,
-    and with some. `parts` is used up. States that are the same as the one before are left out."""
+def choose(writes, parts, often, at_most, seed):
+    """The numbers of all writes to the parts named in `often`, and of at most so many of those to other parts."""
+    places = [(number, parts.where(write.start)) for number, write in enumerate(writes, 1) if write.data]
+    rest = [number for number, name in places if name and name not in often]
+    chosen = random.Random(seed).sample(rest, min(at_most, len(rest)))
+    return {number for number, name in places if name in often} | set(chosen)
+
+
+def cuts(writes, parts, seed, chosen=None):
+    """For each write to one of the parts (or each that is chosen, by number): the state just after it; and, where writes are
+    unflushed, with all of them lost, and with some. `parts` is used up."""
     chance = random.Random(seed)
     durable, pending = parts.copy(), []
     for number, write in enumerate(writes, 1):
@@ -109,7 +117,7 @@ def cuts(writes, parts, seed):
             write.apply(durable)
         else:
             pending.append(write)
-        if not parts.where(write.start):
+        if not parts.where(write.start) or (chosen is not None and number not in chosen):
             continue
         yield Cut(number, "kept", parts)
         relevant = [w for w in pending if parts.where(w.start)]

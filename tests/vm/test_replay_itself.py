@@ -49,6 +49,16 @@ def test_cuts(log):
     assert len(some) == 2 and some[1] in ("a--b", "accb", "adcb", "ad-b")
 
 
+def test_chosen_cuts(log):
+    """All of one part, and a few of the other."""
+    writes = list(replay.read_log(log[1]))
+    places = {"first": (0, 4 * KIB), "rest": (4 * KIB, 60 * KIB)}
+    parts = replay.Parts(places, {name: bytearray(size) for name, (_, size) in places.items()})
+    chosen = replay.choose(writes, parts, ("first",), 1, seed=1)
+    assert len(chosen) == 2 and min(chosen) == 1
+    assert {cut.number for cut in replay.cuts(writes, parts, 1, chosen)} == chosen
+
+
 def test_saved_as_it_was(tmp_path):
     content = bytearray(256 * KIB)
     content[70000:70003] = b"xyz"
