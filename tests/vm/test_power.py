@@ -27,7 +27,6 @@ def cut_updates(scene, capsys, *updates):
         print("\n" + "\n".join(lines) + f"\npower cuts in the machine: {n_cuts} tried, 0 failed")
 
 
-@pytest.mark.quick
 def test_two_cuts(warm, capsys):
     """While the image is written, and before the new software has called itself good."""
     cut_updates(warm, capsys, ("2.0.0", ["install", "first start"]))
