@@ -674,7 +674,7 @@ static int on_check(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
 {
         const char *kind, *key, *name, *action;
         Fixture *f = userdata;
-        uint32_t flags;
+        uint32_t flags = 1;
         bool allowed;
 
         f->n_polkit++;
