@@ -52,5 +52,3 @@ typedef struct LogFields {
  * its like. The priority is the event's.
  */
 _printf_(3, 4) void log_event(LogEvent event, const LogFields *fields, const char *format, ...);
-
-const char *log_event_to_string(LogEvent event); /* "update-committed" */

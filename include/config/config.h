@@ -221,11 +221,9 @@ _must_use_ int config_parse(const char *text, size_t n_text, const char *name, C
 Config *config_free(Config *config); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(Config *, config_free);
 
-/* NULL where there is none. Borrowed from the Config, as below. */
-const ConfigTarget *config_find_target_by_name(const Config *config, const char *name);
 /*
- * The first target, in the file's order, whose `match` fits the job's whole filepath or its last component
- * (what follows the last slash); NULL where none does.
+ * The first target, in the file's order, whose `match` fits the job's whole filepath or its last component (what
+ * follows the last slash); NULL where none does. Borrowed from the Config.
  *
  * fnmatch() with FNM_PATHNAME: `*`, `?` and brackets never stand for a slash, a backslash takes the next
  * character literally, a leading dot is nothing special. The filepath is hostile text: it is compared and

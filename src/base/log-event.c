@@ -35,12 +35,6 @@ static const Event events[_LOG_EVENT_MAX] = {
         [LOG_EVENT_CONFIG_REFUSED] = {"config-refused", "55e3c3a9ec784bf392c5a7f8514a59b5", LOG_ERR},
 };
 
-const char *log_event_to_string(LogEvent event)
-{
-        assert(event > LOG_EVENT_NONE && event < _LOG_EVENT_MAX);
-        return events[event].word;
-}
-
 void log_event(LogEvent event, const LogFields *fields, const char *format, ...)
 {
         const Event *e = &events[event];

@@ -152,14 +152,6 @@ Config *config_free(Config *config)
         return NULL;
 }
 
-const ConfigTarget *config_find_target_by_name(const Config *config, const char *name)
-{
-        for (size_t i = 0; i < config->n_targets; i++)
-                if (strcmp(config->targets[i].name, name) == 0)
-                        return &config->targets[i];
-        return NULL;
-}
-
 const ConfigTarget *config_match_target(const Config *config, const char *filepath)
 {
         const char *slash = strrchr(filepath, '/');

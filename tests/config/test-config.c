@@ -257,10 +257,6 @@ static void test_targets(void **state)
         assert_string_equal(t[3].group, "");
         assert_null(t[3].version_file); /* and not the device's */
         assert_null(t[3].version_key);
-
-        assert_ptr_equal(config_find_target_by_name(c, "fw"), &t[1]);
-        assert_null(config_find_target_by_name(c, "FW"));
-        assert_null(config_find_target_by_name(c, ""));
 }
 
 /* What looks like a number, a comment or @include but is part of something else stays what it is. */
