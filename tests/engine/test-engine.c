@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/time-util.h"
+#include "stride.h"
 #include "transcript.h"
 #include "world-sim.h"
 
@@ -183,7 +184,7 @@ static void run_disturbed(Disturbance disturb, unsigned n_times)
                 unsigned n = count_events(variant);
 
                 /* At each event once; where it happens again and again, at each third. */
-                for (unsigned k = 0; k <= n; k += n_times)
+                for (size_t k = 0; k <= n; k += n_times * test_stride())
                         for (int broker_first = 0; broker_first < 2; broker_first++) {
                                 World w;
 
@@ -391,7 +392,7 @@ static void run_ended(void (*end)(World *w, const char *id))
         for (size_t variant = 0; variant < ELEMENTSOF(variants); variant++) {
                 unsigned n = count_events(variant);
 
-                for (unsigned k = 0; k <= n; k++) {
+                for (size_t k = 0; k <= n; k += test_stride()) {
                         World w;
 
                         open_world(&w, variant);
@@ -441,7 +442,7 @@ static void test_a_new_attempt(void **state)
         for (size_t variant = 0; variant < ELEMENTSOF(variants); variant++) {
                 unsigned n = count_events(variant);
 
-                for (unsigned k = 0; k <= n; k++) {
+                for (size_t k = 0; k <= n; k += test_stride()) {
                         bool was_over;
                         World w;
 
@@ -488,7 +489,7 @@ static void test_two_jobs(void **state)
         for (size_t variant = 0; variant < ELEMENTSOF(variants); variant++) {
                 unsigned n = count_events(variant);
 
-                for (unsigned k = 0; k <= n; k++) {
+                for (size_t k = 0; k <= n; k += test_stride()) {
                         World w;
 
                         open_world(&w, variant);
