@@ -25,7 +25,7 @@ SOURCES = ("conf", "debian", "docs/man", "include", "src", "systemd", "meson.bui
 
 # Not the cloud kernel, which has no driver for the hardware watchdog.
 PACKAGES = """systemd systemd-sysv dbus udev linux-image-amd64 kmod iproute2 e2fsprogs util-linux ca-certificates
-    libcurl4 libmosquitto1 libcjson1 libcbor0.8 libconfig9 libc-ares2 grub-common zstd""".split()
+    libcurl4 libmosquitto1 libcjson1 libcbor0.8 libconfig9 libaio1 libc-ares2 grub-common zstd""".split()
 # Of no use in the machine, or a cost at each start.
 MASKED = """apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
     systemd-timesyncd.service systemd-pcrphase.service systemd-pcrphase-sysinit.service getty@tty1.service
