@@ -118,6 +118,19 @@ void update_on_device_state(Update *u, const LinkState *state, uint64_t now_usec
         update_reconcile(u, now_usec);
 }
 
+void update_on_device_progress(Update *u, const LinkProgress *progress)
+{
+        LinkFileState *file;
+
+        if (!u->device_known || progress->file >= u->device.n_files)
+                return;
+        file = &u->device.files[progress->file];
+        file->written_bytes = progress->written_bytes;
+        file->durable_bytes = progress->durable_bytes;
+        file->verified_bytes = progress->verified_bytes;
+        u->world->changed(u->world_userdata);
+}
+
 static void on_not_now(Update *u, InstallCall which, const Failure *why, uint64_t now_usec)
 {
         char text[FAILURE_DETAIL_MAX], duration[DURATION_TEXT_MAX];

@@ -668,6 +668,12 @@ static void test_status(void **state)
                 assert_true(world_step(&w));
                 engine_status(w.engine, &status);
         } while (status.update.state != UPDATE_STATE_DOWNLOADING);
+        /* How much is on the target is known all the while, not only when the device's state changes. */
+        do {
+                assert_true(world_step(&w));
+                engine_status(w.engine, &status);
+                assert_int_equal(status.update.state, UPDATE_STATE_DOWNLOADING);
+        } while (status.update.device->files[0].written_bytes == 0);
         assert_int_equal(engine_suspend(w.engine, w.now_usec), 0);
         while (w.first)
                 (void)world_step(&w);
