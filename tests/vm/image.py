@@ -5,9 +5,12 @@ What takes long is made once and kept in ${OTAD_VM_CACHE:-${XDG_CACHE_HOME:-/var
 with whatever it is made of:
 
     debian-KEY.tar      the packages of Debian, by mmdebstrap
+    grub-KEY/           GRUB for BIOS and for EFI
     deb-KEY/            otad's own package, by dpkg-buildpackage, from the source tree as it is
     tree-KEY/           both together and tests/vm/files: the root file system as a folder
+    newer-KEY/          that package with a higher version
     rootfs-KEY.img      a slot's content: squashfs, with a version, and possibly with a defect
+    ready-KEY/          a snapshot of the machine that has just started; see conftest.py
 """
 
 import hashlib
@@ -74,8 +77,8 @@ GRUB_MODULES = """part_gpt fat ext2 squash4 normal linux search search_label loa
 EARLY = "search --no-floppy --set=root --label OTADESP\nset prefix=($root)/grub\nconfigfile $prefix/grub.cfg\n"
 
 
-# How many of a kind are kept in the cache.
-KEPT = {"rootfs": 30}
+# How many of a kind are kept in the cache. All tests together use 16 images.
+KEPT = {"rootfs": 20}
 
 
 class MissingTool(RuntimeError):
@@ -128,7 +131,7 @@ def forget(name):
     """Those that were not used for the longest time."""
     def age(path):
         return path.stat().st_mtime
-    for path in sorted(cache_folder().glob(f"{name}-*"), key=age, reverse=True)[KEPT.get(name, 3):]:
+    for path in sorted(cache_folder().glob(f"{name}-*"), key=age, reverse=True)[KEPT.get(name, 2):]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
