@@ -74,6 +74,7 @@ void update_on_device_up(Update *u, const LinkState *state, uint64_t now_usec)
         u->device_known = true;
         u->device_rests = false;
         u->call = INSTALL_CALL_NONE;
+        update_set_waiting(u, "");
         update_end_download(u);
         u->begun = u->downloaded = u->self_tested = false;
         adopt(u, now_usec);
