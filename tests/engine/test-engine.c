@@ -654,6 +654,7 @@ static void test_record_lost(void **state)
 
 static void test_status(void **state)
 {
+        Failure lost = {.reason = FAILURE_INSTALLER, .detail = "it is gone"};
         EngineStatus status;
         World w;
 
@@ -661,14 +662,31 @@ static void test_status(void **state)
         engine_status(w.engine, &status);
         assert_null(status.update.device);
         assert_false(job_key_is_set(status.update.key));
+        /* What is not known yet is not told to be idle and well; and what is over is not told any more. */
+        assert_string_equal(status.update.waiting, "otad-installer is not reached");
         assert_int_equal(engine_cancel(w.engine, "x", w.now_usec), -ENOENT);
         assert_int_equal(engine_resume(w.engine, w.now_usec), -EALREADY);
         world_settle(&w);
+        engine_status(w.engine, &status);
+        assert_string_equal(status.update.waiting, "");
+        engine_on_device_down(w.engine, &lost, w.now_usec);
+        engine_status(w.engine, &status);
+        assert_string_equal(status.update.waiting, "otad-installer is not reached");
+        engine_on_device_up(w.engine, &w.device.state, w.now_usec);
+        engine_status(w.engine, &status);
+        assert_string_equal(status.update.waiting, "");
+        engine_on_device_rest(w.engine, w.now_usec);
         world_add_job(&w, "a", "app");
         do {
                 assert_true(world_step(&w));
                 engine_status(w.engine, &status);
         } while (status.update.state != UPDATE_STATE_DOWNLOADING);
+        /* How much is on the target is known all the while, not only when the device's state changes. */
+        do {
+                assert_true(world_step(&w));
+                engine_status(w.engine, &status);
+                assert_int_equal(status.update.state, UPDATE_STATE_DOWNLOADING);
+        } while (status.update.device->files[0].written_bytes == 0);
         assert_int_equal(engine_suspend(w.engine, w.now_usec), 0);
         while (w.first)
                 (void)world_step(&w);
