@@ -35,18 +35,22 @@ static bool take_element(const unsigned char **at, const unsigned char *end, Ele
  * is signed, and that with [0] version, if there is one, then serial number, algorithm, issuer, validity, and subject. */
 static X509_NAME *subject_of(const unsigned char *der, long n_der)
 {
-        Element whole, part;
-        const unsigned char *at = der, *end = der + n_der;
-        bool is_good = take_element(&at, end, &whole);
+        const unsigned char *at = der;
+        Element whole, signed_part, skipped;
 
+        if (!take_element(&at, der + n_der, &whole))
+                return NULL;
         at = whole.begin;
-        is_good = is_good && take_element(&at, whole.end, &whole);
-        at = whole.begin;
-        if (is_good && at < whole.end && *at == (V_ASN1_CONTEXT_SPECIFIC | V_ASN1_CONSTRUCTED))
-                is_good = take_element(&at, whole.end, &part);
-        for (int i = 0; i < 4 && is_good; i++)
-                is_good = take_element(&at, whole.end, &part);
-        return is_good ? d2i_X509_NAME(NULL, &at, whole.end - at) : NULL;
+        if (!take_element(&at, whole.end, &signed_part))
+                return NULL;
+        at = signed_part.begin;
+        if (at < signed_part.end && *at == (V_ASN1_CONTEXT_SPECIFIC | V_ASN1_CONSTRUCTED) &&
+            !take_element(&at, signed_part.end, &skipped))
+                return NULL;
+        for (int i = 0; i < 4; i++)
+                if (!take_element(&at, signed_part.end, &skipped))
+                        return NULL;
+        return d2i_X509_NAME(NULL, &at, signed_part.end - at);
 }
 
 /* The next certificate of that name, or of any. */
