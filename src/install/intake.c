@@ -120,11 +120,11 @@ static int checkpoint_in_time(InstallSession *s, Failure *reterr)
         TargetWriter *writer = s->runs[in->file].writer;
         const uint64_t noted = s->record.files[in->file].durable_bytes, due = checkpoint_due_bytes(s);
         const uint64_t n_unsafe = target_writer_written(writer) - noted;
-        int r;
+        int r = 0;
 
-        if (n_unsafe < due - due / 8 || usec_sub(now_usec(), in->checkpoint_usec) < s->params->checkpoint_usec)
-                return 0;
-        r = n_unsafe < due ? target_writer_start_sync(writer, reterr) : target_writer_flush(writer, reterr);
+        if (target_writer_durable(writer) == noted && n_unsafe >= due - due / 8 &&
+            usec_sub(now_usec(), in->checkpoint_usec) >= s->params->checkpoint_usec)
+                r = n_unsafe < due ? target_writer_start_sync(writer, reterr) : target_writer_flush(writer, reterr);
         if (r < 0 || target_writer_durable(writer) == noted)
                 return r;
         in->checkpoint_usec = now_usec();
