@@ -53,6 +53,8 @@ void engine_on_device_up(Engine *engine, const LinkState *state, uint64_t now_us
 void engine_on_device_rest(Engine *engine, uint64_t now_usec);
 void engine_on_device_down(Engine *engine, const Failure *failure, uint64_t now_usec);
 void engine_on_device_state(Engine *engine, const LinkState *state, uint64_t now_usec);
+/* Bytes written and read back since the last state. */
+void engine_on_device_progress(Engine *engine, const LinkProgress *progress, uint64_t now_usec);
 void engine_on_call_done(Engine *engine, InstallCall call, const LinkError *error, const LinkOffsets *offsets,
                          const LinkState *state, uint64_t now_usec);
 

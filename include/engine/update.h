@@ -82,6 +82,7 @@ void update_on_device_rest(Update *update);
 bool update_needs_device(const Update *update);
 void update_on_device_down(Update *update, const Failure *failure, uint64_t now_usec);
 void update_on_device_state(Update *update, const LinkState *state, uint64_t now_usec);
+void update_on_device_progress(Update *update, const LinkProgress *progress);
 /* `error` NULL: it went well; `offsets` with BEGIN, `state` with GET_STATE. */
 void update_on_call_done(Update *update, InstallCall call, const LinkError *error, const LinkOffsets *offsets,
                          const LinkState *state, uint64_t now_usec);

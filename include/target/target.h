@@ -3,7 +3,7 @@
  *
  * Two kinds behind one table of calls: "ab", a pair of slots (block devices, or regular files in tests), of
  * which the one not booted is written; and "file", a single file that is replaced by rename. These calls
- * block on the storage, as the process that makes them may; each is bounded by one window of write-back. No
+ * block on the storage, as the process that makes them may; each is bounded by one chunk on its way. No
  * event loop here: what runs a program is in target/boot.h and target/hook.h.
  *
  * A target that is "ab" comes into force by its boot script, not by target_activate(), which does nothing for
@@ -84,18 +84,16 @@ const char *target_staged_path(const Target *target);              /* file: wher
 _must_use_ int target_check(const Target *target, Failure *reterr);
 
 /*
- * One image on its way onto a target. The bytes go out in aligned chunks of 256 KiB; every 2 MiB window is
- * handed to the storage, waited for while the next fills, and dropped from the page cache: dirty memory stays
- * below two windows, and what is read back comes from the storage as far as the kernel lets us have it (a
- * tmpfs has only its cache).
+ * One image on its way onto a target. The bytes go out in aligned chunks of 128 KiB, past the page cache, one on its way
+ * while the next fills; what is read back comes from the storage, and is asked for a little ahead. Where a file system has
+ * no direct I/O, the page cache is written through and dropped instead (a tmpfs has nothing else).
  *
  *   0 ........ durable ........ readable ........ written ........ size
  *
  *   durable   survives a power cut (fdatasync returned)
- *   readable  written back, dropped from the cache, and read ahead: a verify cursor may read up to here, and hardly
- *             waits. Always a multiple of 4096 or the whole size, as no block before it will be written again. May be
- *             ahead of or behind durable.
- *   written   accepted by target_writer_write(); up to 256 KiB of it still in our own memory
+ *   readable  has arrived at the storage: a verify cursor may read up to here. Always a multiple of 4096 or the whole size,
+ *             as no block before it will be written again. May be ahead of or behind durable.
+ *   written   accepted by target_writer_write(); up to 128 KiB of it still in our own memory
  */
 typedef struct TargetWriter TargetWriter;
 
@@ -138,11 +136,17 @@ _must_use_ int target_writer_filled(TargetWriter *writer, size_t n_bytes, Failur
 /* Makes everything written so far durable and, but for a last part block, readable. Failures as for write. */
 _must_use_ int target_writer_flush(TargetWriter *writer, Failure *reterr);
 /*
- * Reads back up to n_data bytes from `offset` on, not beyond readable: 0 where the cursor must wait for more
- * to be written or flushed. Returns the count. FAILURE_TARGET_IO with the offset, also where the file ends
- * early.
+ * Begins to make durable what has been handed to the storage by now, unless that is under way already, and waits for
+ * nothing: target_writer_durable() tells later, after further writes, that it is done. Failures as for write.
  */
-_must_use_ ssize_t target_writer_read(TargetWriter *writer, void *data, size_t n_data, uint64_t offset,
+_must_use_ int target_writer_start_sync(TargetWriter *writer, Failure *reterr);
+/*
+ * Reads back some bytes from `offset` on, not beyond readable: 0 where the cursor must wait for more to be written or
+ * flushed or, unless it may `wait`, for the storage. Returns the count; *ret is the writer's, until the next call. The
+ * offset is where the last read ended, and read ahead meanwhile, or any multiple of 4096. FAILURE_TARGET_IO with the offset,
+ * also where the file ends early.
+ */
+_must_use_ ssize_t target_writer_read(TargetWriter *writer, uint64_t offset, bool wait, const void **ret,
                                       Failure *reterr);
 
 uint64_t target_writer_size(const TargetWriter *writer);

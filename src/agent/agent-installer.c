@@ -212,7 +212,9 @@ static void on_link_down(const Failure *failure, void *userdata)
 
 static void on_link_progress(const LinkProgress *progress, void *userdata)
 {
-        /* A sign of life, which the link itself takes note of. */
+        Agent *a = userdata;
+
+        engine_on_device_progress(a->engine, progress, now_usec());
 }
 
 static void on_link_state(const LinkState *state, void *userdata)

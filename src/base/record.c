@@ -18,6 +18,7 @@ enum {
 };
 
 static const char sum_name[] = "sha256=";
+static const char hex_digits[] = "0123456789abcdef";
 
 typedef struct Field {
         char *name;
@@ -138,10 +139,13 @@ static void hex_digest(const char *data, size_t n_data, char hex[static HEX_DIGI
 static void put_escaped(FILE *out, const char *value)
 {
         for (const uint8_t *p = (const uint8_t *)value; *p; p++)
-                if (*p < 0x20 || *p == 0x7f || *p == '\\')
-                        fprintf(out, "\\x%02x", *p);
-                else
-                        fputc(*p, out);
+                if (*p < 0x20 || *p == 0x7f || *p == '\\') {
+                        const char escape[] = {'\\', 'x', hex_digits[*p >> 4], hex_digits[*p & 15]};
+
+                        (void)fwrite(escape, 1, sizeof(escape), out);
+                } else {
+                        (void)putc_unlocked(*p, out);
+                }
 }
 
 int record_format(const Record *record, char **ret, size_t *ret_size)
@@ -170,23 +174,29 @@ int record_format(const Record *record, char **ret, size_t *ret_size)
         return 0;
 }
 
+static int hex_value(char digit)
+{
+        if (digit >= '0' && digit <= '9')
+                return digit - '0';
+        return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
+}
+
 /* In place; -EBADMSG where an escape is not one of ours. */
 static int unescape(char *value)
 {
         char *to = value;
 
         for (const char *from = value; *from; to++) {
-                unsigned byte;
+                int high, low;
 
                 if (*from != '\\') {
                         *to = *from++;
                         continue;
                 }
-                if (from[1] != 'x' || sscanf(from + 2, "%2x", &byte) != 1 || byte == 0)
+                if (from[1] != 'x' || (high = hex_value(from[2])) < 0 || (low = hex_value(from[3])) < 0 ||
+                    high + low == 0)
                         return -EBADMSG;
-                if (!strchr("0123456789abcdef", from[2]) || !from[3] || !strchr("0123456789abcdef", from[3]))
-                        return -EBADMSG;
-                *to = (char)byte;
+                *to = (char)(high << 4 | low);
                 from += 4;
         }
         *to = 0;

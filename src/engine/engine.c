@@ -476,6 +476,12 @@ void engine_on_device_state(Engine *e, const LinkState *state, uint64_t now)
         tell_version(e, now);
 }
 
+void engine_on_device_progress(Engine *e, const LinkProgress *progress, uint64_t now)
+{
+        e->event_usec = now;
+        update_on_device_progress(e->update, progress);
+}
+
 void engine_on_call_done(Engine *e, InstallCall call, const LinkError *error, const LinkOffsets *offsets,
                          const LinkState *state, uint64_t now)
 {

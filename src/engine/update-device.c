@@ -74,6 +74,7 @@ void update_on_device_up(Update *u, const LinkState *state, uint64_t now_usec)
         u->device_known = true;
         u->device_rests = false;
         u->call = INSTALL_CALL_NONE;
+        update_set_waiting(u, "");
         update_end_download(u);
         u->begun = u->downloaded = u->self_tested = false;
         adopt(u, now_usec);
@@ -116,6 +117,19 @@ void update_on_device_state(Update *u, const LinkState *state, uint64_t now_usec
         adopt(u, now_usec);
         u->world->changed(u->world_userdata);
         update_reconcile(u, now_usec);
+}
+
+void update_on_device_progress(Update *u, const LinkProgress *progress)
+{
+        LinkFileState *file;
+
+        if (!u->device_known || progress->file >= u->device.n_files)
+                return;
+        file = &u->device.files[progress->file];
+        file->written_bytes = progress->written_bytes;
+        file->durable_bytes = progress->durable_bytes;
+        file->verified_bytes = progress->verified_bytes;
+        u->world->changed(u->world_userdata);
 }
 
 static void on_not_now(Update *u, InstallCall which, const Failure *why, uint64_t now_usec)

@@ -45,6 +45,7 @@ int update_new(const UpdateParams *params, const WorldOps *world, void *world_us
                 .world_userdata = world_userdata,
                 .outbox = outbox,
                 .queue = queue,
+                .waiting = "otad-installer is not reached", /* until it was */
                 .opens_usec = USEC_INFINITY,
                 .retry_usec = USEC_INFINITY,
                 .policy_usec = USEC_INFINITY,

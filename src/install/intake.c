@@ -9,7 +9,10 @@
 #include "base/time-util.h"
 #include "session-private.h"
 
-enum { PIPE_BYTES = 1024 * 1024 };
+enum {
+        PIPE_BYTES = 1024 * 1024,
+        BEHIND_BYTES = 1024 * 1024, /* so far the cursor that reads back may be */
+};
 
 void intake_init(InstallSession *s)
 {
@@ -21,19 +24,23 @@ bool intake_is_open(const InstallSession *s)
         return s->intake.fd >= 0;
 }
 
+/* What has become durable, noted: a start after a crash goes on there. */
+static int note_durable(InstallSession *s, unsigned file, Failure *reterr)
+{
+        uint64_t *noted = &s->record.files[file].durable_bytes, durable = target_writer_durable(s->runs[file].writer);
+
+        if (*noted == durable)
+                return 0;
+        *noted = durable;
+        return session_save(s, reterr);
+}
+
 int intake_checkpoint(InstallSession *s, unsigned file, Failure *reterr)
 {
-        FileRun *run = &s->runs[file];
-        uint64_t *durable = &s->record.files[file].durable_bytes;
         int r;
 
-        r = target_writer_flush(run->writer, reterr);
-        if (r < 0)
-                return r;
-        if (*durable == target_writer_durable(run->writer))
-                return 0;
-        *durable = target_writer_durable(run->writer);
-        return session_save(s, reterr);
+        r = target_writer_flush(s->runs[file].writer, reterr);
+        return r < 0 ? r : note_durable(s, file, reterr);
 }
 
 static void intake_drop(InstallSession *s)
@@ -43,6 +50,9 @@ static void intake_drop(InstallSession *s)
         in->io = sd_event_source_disable_unref(in->io);
         in->patience = sd_event_source_disable_unref(in->patience);
         in->fd = close_fd(in->fd);
+        /* What was left for when more comes. */
+        if (s->hashing)
+                (void)sd_event_source_set_enabled(s->hashing, SD_EVENT_ON);
 }
 
 void intake_refuse_next(InstallSession *s, InstallOutcome outcome, const Failure *failure)
@@ -102,23 +112,33 @@ static uint64_t checkpoint_due_bytes(const InstallSession *s)
         return s->params->checkpoint_bytes - 2 * pipe_bytes(s);
 }
 
-static int intake_take(InstallSession *s, size_t n_bytes, Failure *reterr)
+/* Begun a little early, so that the storage may see to it while more is written. If it has not when the interval is over,
+ * it is waited for. */
+static int checkpoint_in_time(InstallSession *s, Failure *reterr)
 {
         Intake *in = &s->intake;
-        FileRun *run = &s->runs[in->file];
+        TargetWriter *writer = s->runs[in->file].writer;
+        const uint64_t noted = s->record.files[in->file].durable_bytes, due = checkpoint_due_bytes(s);
+        const uint64_t n_unsafe = target_writer_written(writer) - noted;
         int r;
 
-        r = target_writer_filled(run->writer, n_bytes, reterr);
-        if (r < 0)
+        if (n_unsafe < due - due / 8 || usec_sub(now_usec(), in->checkpoint_usec) < s->params->checkpoint_usec)
+                return 0;
+        r = n_unsafe < due ? target_writer_start_sync(writer, reterr) : target_writer_flush(writer, reterr);
+        if (r < 0 || target_writer_durable(writer) == noted)
                 return r;
-        if (target_writer_written(run->writer) - s->record.files[in->file].durable_bytes >= checkpoint_due_bytes(s) &&
-            usec_sub(now_usec(), in->checkpoint_usec) >= s->params->checkpoint_usec) {
-                r = intake_checkpoint(s, in->file, reterr);
-                if (r < 0)
-                        return r;
-                in->checkpoint_usec = now_usec();
-        }
-        return hashing_start(s, reterr);
+        in->checkpoint_usec = now_usec();
+        return note_durable(s, in->file, reterr);
+}
+
+static int intake_take(InstallSession *s, size_t n_bytes, Failure *reterr)
+{
+        int r;
+
+        r = target_writer_filled(s->runs[s->intake.file].writer, n_bytes, reterr);
+        if (r >= 0)
+                r = checkpoint_in_time(s, reterr);
+        return r < 0 ? r : hashing_start(s, reterr);
 }
 
 static int intake_on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -258,13 +278,19 @@ bool hashing_is_busy(const InstallSession *s)
 
 static int hash_some(InstallSession *s, FileRun *run, Failure *reterr)
 {
+        uint64_t n_behind = target_writer_readable(run->writer) - run->hashed_bytes;
+        const void *data;
         ssize_t n;
         int r;
 
-        n = target_writer_read(run->writer, s->buffer, BUFFER_BYTES, run->hashed_bytes, reterr);
+        /* While more comes, and the cursor is not far behind, the pipe is not to wait for the storage. */
+        n = target_writer_read(run->writer, run->hashed_bytes, !intake_is_open(s) || n_behind > BEHIND_BYTES, &data,
+                               reterr);
+        if (n == 0)
+                (void)sd_event_source_set_enabled(s->hashing, SD_EVENT_OFF);
         if (n <= 0)
                 return (int)n;
-        r = digest_update(run->digest, s->buffer, (size_t)n);
+        r = digest_update(run->digest, data, (size_t)n);
         if (r < 0)
                 return fail(reterr, FAILURE_INTERNAL, -r, "the hash of target %s cannot go on: %s",
                             target_name(run->target->target), strerror(-r));

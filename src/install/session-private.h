@@ -29,7 +29,6 @@
 enum {
         RUNS_MAX = 16, /* files of a session, or all configured targets after a damaged record */
         PLAN_STEPS_MAX = 192,
-        BUFFER_BYTES = 256 * 1024, /* read back and hashed at a time: what stays in a core's cache */
         INTAKE_END_SEC = 10,
         UNDO_TRIES_MAX = 5,
         STARTUP_TRIES_MAX = 3,
@@ -136,7 +135,6 @@ struct InstallSession {
 
         Intake intake;
         sd_event_source *hashing;
-        uint8_t *buffer;
 
         sd_event_source *timer;
         uint64_t retry_usec; /* a plan of our own is tried again; USEC_INFINITY: none waits */

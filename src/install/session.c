@@ -400,9 +400,6 @@ int install_session_new(sd_event *event, const InstallParams *params, const Inst
         s->ops = ops;
         s->userdata = userdata;
         s->retry_usec = USEC_INFINITY;
-        s->buffer = malloc(BUFFER_BYTES);
-        if (!s->buffer)
-                return -ENOMEM;
         r = plan_init(s);
         if (r >= 0)
                 r = local_init(s);
@@ -437,7 +434,6 @@ InstallSession *install_session_free(InstallSession *s)
         sd_event_source_disable_unref(s->hashing);
         sd_event_source_disable_unref(s->timer);
         sd_event_source_disable_unref(s->tick);
-        free(s->buffer);
         sd_event_unref(s->event);
         free(s);
         return NULL;

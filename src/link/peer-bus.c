@@ -98,7 +98,8 @@ static int peer_on_deadline(sd_event_source *source, uint64_t usec, void *userda
 {
         Peer *peer = userdata;
 
-        if (sd_bus_is_ready(peer->bus) > 0) {
+        /* One that is not open has left just now, and is about to be told of as disconnected. */
+        if (sd_bus_is_ready(peer->bus) > 0 || sd_bus_is_open(peer->bus) <= 0) {
                 peer->deadline = sd_event_source_disable_unref(peer->deadline);
                 return 0;
         }

@@ -1,65 +1,82 @@
-/* The write-back of an image: chunks, windows, and reading back behind them. One mechanism for every kind of target. */
+/* The write-back of an image: chunks, what of them is under way, and reading back behind them. For every kind of target. */
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
 
-#include "base/file-util.h"
+#include "block-io.h"
 #include "kind.h"
 
-/* Larger chunks cost memory and win nothing; larger windows have the loop wait longer at a time, and the pipe run dry. */
-#define CHUNK_BYTES  (UINT64_C(256) << 10)
-#define WINDOW_BYTES (UINT64_C(2) << 20)
-/* The block below which nothing is read back while bytes of it are still to come; no page is smaller. */
-#define BLOCK_BYTES UINT64_C(4096)
+/* One of each is filled or hashed while the other is on its way. More, and larger ones, gain little and cost memory. */
+enum {
+        CHUNK_BYTES = 128 * 1024,
+        N_CHUNKS = 2,
+        N_READS = 2,
+};
 
-/*   0 ... readable ... settled ... started ... pushed ... written ... size
- *   |             |read ahead |in flight   |in the cache|in chunk     */
+typedef struct Chunk {
+        BlockOp op;
+        uint8_t *data;
+        uint64_t offset; /* of what is under way */
+} Chunk;
+
+typedef struct Ahead {
+        BlockOp op;
+        uint8_t *data;
+        size_t n_data;
+} Ahead;
+
+/*   0 ... durable ... landed ... pushed ... written ... size
+ *                  |on the way |in the chunk
+ *   0 ... given ... asked ... landed: read back
+ */
 struct TargetWriter {
-        int fd;
+        BlockIo *io;
         char *label;
         uint64_t size;
         uint64_t written;
-        uint64_t pushed;  /* handed to the kernel */
-        uint64_t started; /* write-back was asked for */
-        uint64_t settled; /* written back, dropped from the cache, asked for again */
-        uint64_t readable;
+        uint64_t pushed; /* handed to the storage */
         uint64_t durable;
-        uint8_t *chunk; /* [pushed, written) */
+        /* Each has its place in the file, so that blocks of it are blocks of the storage. */
+        Chunk chunks[N_CHUNKS];
+        unsigned at;    /* the one that is being filled */
         uint8_t *there; /* what lies where the chunk is to go; NULL: never looked at */
+        BlockOp look;
+
+        BlockOp sync;
+        uint64_t sync_to; /* what will be durable; not above `durable`: no sync is wanted */
+        bool is_syncing;
+
+        Ahead reads[N_READS];
+        unsigned first, n_ahead; /* the one that is given next, and how many are to be given */
+        uint64_t given, asked;
+
         bool is_failed; /* after a failed sync nobody knows what is on the storage: no way on */
 };
-
-static uint64_t round_down(uint64_t n, uint64_t step)
-{
-        return n - n % step;
-}
-
-static uint64_t round_up(uint64_t n, uint64_t step)
-{
-        return round_down(n + step - 1, step);
-}
-
-static void advise(TargetWriter *w, uint64_t from, uint64_t to, int advice)
-{
-        uint64_t first = round_down(from, BLOCK_BYTES);
-
-        (void)posix_fadvise(w->fd, (off_t)first, (off_t)(round_up(to, BLOCK_BYTES) - first), advice);
-}
-
-/* Hints only: where the cache cannot be dropped, reading back is as good as the kernel allows. */
-static void drop_cache(TargetWriter *w, uint64_t from, uint64_t to)
-{
-        advise(w, from, to, POSIX_FADV_DONTNEED);
-}
 
 static int fail_io(TargetWriter *w, const char *act, uint64_t offset, int error, Failure *reterr)
 {
         w->is_failed = true;
         return fail(reterr, error == -ENOSPC || error == -EDQUOT ? FAILURE_NO_SPACE : FAILURE_TARGET_IO, -error,
                     "%s %s at offset %" PRIu64 " failed: %s", act, w->label, offset, strerror(-error));
+}
+
+static int get_buffer(uint8_t **ret)
+{
+        *ret = aligned_alloc(BLOCK_BYTES, CHUNK_BYTES);
+        return *ret ? 0 : -ENOMEM;
+}
+
+static int get_buffers(TargetWriter *w, bool skip_equal)
+{
+        int r = skip_equal ? get_buffer(&w->there) : 0;
+
+        for (unsigned i = 0; r >= 0 && i < N_CHUNKS; i++)
+                r = get_buffer(&w->chunks[i].data);
+        for (unsigned i = 0; r >= 0 && i < N_READS; i++)
+                r = get_buffer(&w->reads[i].data);
+        return r;
 }
 
 int target_writer_open(const Target *target, const TargetWriterParams *params, TargetWriter **ret, Failure *reterr)
@@ -71,122 +88,162 @@ int target_writer_open(const Target *target, const TargetWriterParams *params, T
         if (params->size_bytes == 0 || params->resume_bytes > params->size_bytes)
                 return -EINVAL;
         /* Offsets are signed: beyond this nothing can be asked about, not even whether it would fit. */
-        if (params->size_bytes > INT64_MAX - WINDOW_BYTES)
+        if (params->size_bytes > INT64_MAX - CHUNK_BYTES)
                 return fail(reterr, FAILURE_IMAGE_TOO_LARGE, EFBIG, "no target holds %" PRIu64 " bytes",
                             params->size_bytes);
         w = calloc(1, sizeof(*w));
         if (!w)
                 return -ENOMEM;
-        w->fd = -1;
         w->size = params->size_bytes;
-        w->chunk = aligned_alloc(BLOCK_BYTES, CHUNK_BYTES);
-        if (!w->chunk)
-                return -ENOMEM;
-        if (params->skip_equal) {
-                w->there = malloc(CHUNK_BYTES);
-                if (!w->there)
-                        return -ENOMEM;
-        }
+        r = get_buffers(w, params->skip_equal);
+        if (r < 0)
+                return r;
         r = target->kind->open(target, params, &opened, reterr);
         if (r < 0)
                 return r;
-        w->fd = opened.fd;
+        r = block_io_new(opened.fd, &w->io);
+        if (r < 0)
+                return r;
         w->label = strdup(opened.label);
         if (!w->label)
                 return -ENOMEM;
         assert(opened.resume_bytes <= params->resume_bytes);
-        w->written = w->pushed = w->started = w->settled = w->readable = w->durable = opened.resume_bytes;
-        drop_cache(w, 0, w->settled);
+        w->written = w->pushed = w->durable = opened.resume_bytes;
         *ret = TAKE_PTR(w);
         return 0;
+}
+
+/* Whatever came of it: the kernel is done with our memory. */
+static void wait_for_all(TargetWriter *w)
+{
+        BlockOp *ops[N_CHUNKS + N_READS + 1] = {&w->sync};
+
+        for (unsigned i = 0; i < N_CHUNKS; i++)
+                ops[1 + i] = &w->chunks[i].op;
+        for (unsigned i = 0; i < N_READS; i++)
+                ops[1 + N_CHUNKS + i] = &w->reads[i].op;
+        for (unsigned i = 0; i < ELEMENTSOF(ops); i++)
+                if (block_io_wait(ops[i]) < 0)
+                        continue;
 }
 
 TargetWriter *target_writer_free(TargetWriter *w)
 {
         if (!w)
                 return NULL;
-        close_fd(w->fd);
+        wait_for_all(w);
+        w->io = block_io_free(w->io);
+        for (unsigned i = 0; i < N_CHUNKS; i++)
+                free(w->chunks[i].data);
+        for (unsigned i = 0; i < N_READS; i++)
+                free(w->reads[i].data);
         free(w->there);
-        free(w->chunk);
         free(w->label);
         free(w);
         return NULL;
 }
 
-/* Waits until everything before `to` is written back. */
-static int settle(TargetWriter *w, uint64_t to, Failure *reterr)
+/* What lies before this has been written. What failed has not, and is found when its chunk is to be used again. */
+static uint64_t landed(const TargetWriter *w)
 {
-        int r = 0;
+        uint64_t to = w->pushed;
 
-        if (to <= w->settled)
-                return 0;
-        if (sync_file_range(w->fd, (off_t)w->settled, (off_t)(to - w->settled),
-                            SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER) < 0)
-                r = -errno;
-        /* A file system that cannot do ranges can do the whole. */
-        if (r == -ENOSYS || r == -EOPNOTSUPP || r == -EINVAL || r == -ESPIPE)
-                r = fdatasync(w->fd) < 0 ? -errno : 0;
+        for (unsigned i = 0; i < N_CHUNKS; i++)
+                if (w->chunks[i].op.is_under_way || w->chunks[i].op.result < 0)
+                        to = MIN2(to, w->chunks[i].offset);
+        return to;
+}
+
+static int wait_for(TargetWriter *w, Chunk *chunk, Failure *reterr)
+{
+        int r = block_io_wait(&chunk->op);
+
+        return r < 0 ? fail_io(w, "writing", chunk->offset, r, reterr) : 0;
+}
+
+static int wait_for_sync(TargetWriter *w, Failure *reterr)
+{
+        int r = block_io_wait(&w->sync);
+
         if (r < 0)
-                return fail_io(w, "writing back", w->settled, r, reterr);
-        drop_cache(w, w->settled, to);
-        /* The storage reads it again while we write on: a window later the verify cursor need not wait for it. */
-        advise(w, w->settled, to, POSIX_FADV_WILLNEED);
-        w->readable = w->settled;
-        w->settled = to;
+                return fail_io(w, "syncing", w->durable, r, reterr);
+        if (w->is_syncing)
+                w->durable = w->sync_to;
+        w->is_syncing = false;
         return 0;
 }
 
-/* Asks for the write-back of each window that is full, and waits for the one before the last. */
-static int pace(TargetWriter *w, Failure *reterr)
+/* As far as that goes without waiting. A storage makes durable what it has: so first all of it must have landed. */
+static int go_on_syncing(TargetWriter *w, Failure *reterr)
 {
-        for (;;) {
-                uint64_t end = round_down(w->started, WINDOW_BYTES) + WINDOW_BYTES, full = w->started;
-                int r;
+        block_io_look();
+        if (w->sync_to > w->durable && !w->is_syncing && landed(w) >= w->sync_to) {
+                w->is_syncing = true;
+                block_io_sync(w->io, &w->sync);
+        }
+        return w->is_syncing && !w->sync.is_under_way ? wait_for_sync(w, reterr) : 0;
+}
 
-                if (w->pushed < end)
-                        return 0;
-                /* An error of this shows again where the window is waited for. */
-                (void)sync_file_range(w->fd, (off_t)full, (off_t)(end - full), SYNC_FILE_RANGE_WRITE);
-                w->started = end;
-                r = settle(w, full - MIN2(full, WINDOW_BYTES), reterr);
-                if (r < 0)
-                        return r;
+/* Into the buffer that was given last, too: the caller is done with it. */
+static void read_ahead(TargetWriter *w)
+{
+        const uint64_t readable = target_writer_readable(w);
+
+        for (; w->n_ahead < N_READS && w->asked < readable; w->n_ahead++) {
+                Ahead *read = &w->reads[(w->first + w->n_ahead) % N_READS];
+
+                read->n_data = (size_t)MIN2(readable - w->asked, (uint64_t)CHUNK_BYTES);
+                block_io_read(w->io, &read->op, read->data, read->n_data, w->asked);
+                w->asked += read->n_data;
         }
 }
 
 /* What cannot be read, or is not there yet, is written. */
-static bool is_there(TargetWriter *w, size_t n)
+static bool is_there(TargetWriter *w, const uint8_t *data, size_t n)
 {
+        uint64_t first = block_round_down(w->pushed);
+        size_t lead = (size_t)(w->pushed - first);
+
         if (!w->there)
                 return false;
-        advise(w, w->written, MIN2(w->written + WINDOW_BYTES, w->size), POSIX_FADV_WILLNEED);
-        return pread_full(w->fd, w->there, n, w->pushed) == (ssize_t)n && memcmp(w->there, w->chunk, n) == 0;
+        block_io_read(w->io, &w->look, w->there, lead + n, first);
+        return block_io_wait(&w->look) >= 0 && memcmp(w->there + lead, data, n) == 0;
 }
 
+static uint64_t chunk_start(const TargetWriter *w)
+{
+        return w->pushed - w->pushed % CHUNK_BYTES;
+}
+
+static uint64_t chunk_end(const TargetWriter *w)
+{
+        return MIN2(chunk_start(w) + CHUNK_BYTES, w->size);
+}
+
+/* Hands over what is in the chunk. Once it is full, goes on to the one that has been under way for longest. */
 static int push(TargetWriter *w, Failure *reterr)
 {
+        Chunk *chunk = &w->chunks[w->at];
+        uint8_t *data = chunk->data + (w->pushed - chunk_start(w));
         size_t n = (size_t)(w->written - w->pushed);
-        int r;
 
         if (n == 0)
                 return 0;
-        r = is_there(w, n) ? 0 : pwrite_full(w->fd, w->chunk, n, w->pushed);
-        if (r < 0)
-                return fail_io(w, "writing", w->pushed, r, reterr);
+        if (!is_there(w, data, n)) {
+                chunk->offset = w->pushed;
+                block_io_write(w->io, &chunk->op, data, n, w->pushed);
+        }
         w->pushed = w->written;
-        return 0;
-}
-
-/* After a flush in between, a shorter chunk brings the next one back into line. */
-static uint64_t chunk_end(const TargetWriter *w)
-{
-        return MIN2(round_down(w->pushed, CHUNK_BYTES) + CHUNK_BYTES, w->size);
+        if (w->pushed % CHUNK_BYTES != 0)
+                return wait_for(w, chunk, reterr);
+        w->at = (w->at + 1) % N_CHUNKS;
+        return wait_for(w, &w->chunks[w->at], reterr);
 }
 
 void *target_writer_room(TargetWriter *w, size_t *ret_bytes)
 {
         *ret_bytes = w->is_failed ? 0 : (size_t)(chunk_end(w) - w->written);
-        return w->chunk + (w->written - w->pushed);
+        return w->chunks[w->at].data + (w->written - chunk_start(w));
 }
 
 int target_writer_filled(TargetWriter *w, size_t n_bytes, Failure *reterr)
@@ -200,7 +257,11 @@ int target_writer_filled(TargetWriter *w, size_t n_bytes, Failure *reterr)
         if (w->written < chunk_end(w))
                 return 0;
         r = push(w, reterr);
-        return r < 0 ? r : pace(w, reterr);
+        if (r < 0)
+                return r;
+        r = go_on_syncing(w, reterr);
+        read_ahead(w);
+        return r;
 }
 
 int target_writer_write(TargetWriter *w, const void *data, size_t n_data, Failure *reterr)
@@ -235,33 +296,65 @@ int target_writer_flush(TargetWriter *w, Failure *reterr)
         r = push(w, reterr);
         if (r < 0)
                 return r;
-        if (w->durable == w->pushed)
-                return 0;
-        if (fdatasync(w->fd) < 0)
-                return fail_io(w, "syncing", w->durable, -errno, reterr);
-        drop_cache(w, w->settled, w->pushed);
-        advise(w, w->settled, w->pushed, POSIX_FADV_WILLNEED);
-        w->started = w->settled = w->readable = w->durable = w->pushed;
-        return 0;
+        for (unsigned i = 0; i < N_CHUNKS; i++) {
+                r = wait_for(w, &w->chunks[i], reterr);
+                if (r < 0)
+                        return r;
+        }
+        r = wait_for_sync(w, reterr);
+        if (r < 0 || w->durable == w->pushed)
+                return r;
+        w->sync_to = w->pushed;
+        w->is_syncing = true;
+        block_io_sync(w->io, &w->sync);
+        return wait_for_sync(w, reterr);
 }
 
-ssize_t target_writer_read(TargetWriter *w, void *data, size_t n_data, uint64_t offset, Failure *reterr)
+int target_writer_start_sync(TargetWriter *w, Failure *reterr)
 {
-        uint64_t readable = target_writer_readable(w);
-        ssize_t n;
+        if (w->is_failed)
+                return fail(reterr, FAILURE_TARGET_IO, EIO, "writing %s failed before", w->label);
+        if (w->sync_to <= w->durable)
+                w->sync_to = w->pushed;
+        return go_on_syncing(w, reterr);
+}
 
-        if (offset >= readable)
+/* What was read ahead of another offset is of no use, whatever came of it. */
+static void seek(TargetWriter *w, uint64_t offset)
+{
+        assert(offset % BLOCK_BYTES == 0);
+        wait_for_all(w);
+        w->given = w->asked = offset;
+        w->first = w->n_ahead = 0;
+}
+
+ssize_t target_writer_read(TargetWriter *w, uint64_t offset, bool wait, const void **ret, Failure *reterr)
+{
+        Ahead *read;
+        int r;
+
+        block_io_look();
+        if (offset != w->given)
+                seek(w, offset);
+        read_ahead(w);
+        if (w->n_ahead == 0)
                 return 0;
-        n_data = (size_t)MIN2((uint64_t)MIN2(n_data, (size_t)SSIZE_MAX), readable - offset);
-        n = pread_full(w->fd, data, n_data, offset);
-        if (n < 0)
-                return fail(reterr, FAILURE_TARGET_IO, (int)-n, "reading back %s at offset %" PRIu64 " failed: %s",
-                            w->label, offset, strerror((int)-n));
-        if ((size_t)n < n_data)
-                return fail(reterr, FAILURE_TARGET_IO, EIO, "%s ends at %" PRIu64 " though %" PRIu64 " were written",
-                            w->label, offset + (uint64_t)n, readable);
-        drop_cache(w, offset, offset + (uint64_t)n);
-        return n;
+        read = &w->reads[w->first];
+        if (read->op.is_under_way && !wait)
+                return 0;
+        r = block_io_wait(&read->op);
+        if (r == -ENODATA)
+                return fail(reterr, FAILURE_TARGET_IO, EIO,
+                            "%s ends before %" PRIu64 " though %" PRIu64 " bytes were written", w->label,
+                            offset + read->n_data, landed(w));
+        if (r < 0)
+                return fail(reterr, FAILURE_TARGET_IO, -r, "reading back %s at offset %" PRIu64 " failed: %s",
+                            w->label, offset, strerror(-r));
+        w->first = (w->first + 1) % N_READS;
+        w->n_ahead--;
+        w->given += read->n_data;
+        *ret = read->data;
+        return (ssize_t)read->n_data;
 }
 
 uint64_t target_writer_size(const TargetWriter *w)
@@ -281,5 +374,7 @@ uint64_t target_writer_durable(const TargetWriter *w)
 
 uint64_t target_writer_readable(const TargetWriter *w)
 {
-        return w->readable == w->size ? w->size : round_down(w->readable, BLOCK_BYTES);
+        uint64_t to = landed(w);
+
+        return to == w->size ? to : block_round_down(to);
 }

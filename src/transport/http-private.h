@@ -9,7 +9,7 @@
 #include "transport/resolver.h"
 
 /* TLS records bring 16 KiB each; handed on one by one they would wake whoever is behind the pipe for each. */
-enum { HTTP_GATHER_BYTES = 128 * 1024 };
+enum { HTTP_GATHER_BYTES = 64 * 1024 };
 
 /* While curl is at work no easy handle may be removed from the multi handle, so fetches freed then are put aside. */
 struct HttpClient {

@@ -355,7 +355,7 @@ class Machine:
             "thing-name": thing.name,
             "broker": {"endpoint": "localhost", "port": port, "root-ca": str(thing.ca), "cert": str(thing.cert),
                        "key": str(thing.key)},
-            "download": {"https-ca": str(self.stage.bundle), "checkpoint-msec": 1000, **changes},
+            "download": {"https-ca": str(self.stage.bundle), **changes},
             "signing": {"trust-store": str(folder / "trust")},
             "version": {"file": str(folder / "os-release"), "key": "IMAGE_VERSION"},
             "targets": [{"name": "rootfs", "type": "ab", "match": "rootfs.img", "boot": str(folder / "boot"),

@@ -16,7 +16,7 @@
 
 enum { DAY = 86400, PATH_TEXT_MAX = 160, OUTPUT_MAX = 16384 };
 
-static const char *otactl, *emulator = "";
+static const char *otactl;
 
 typedef struct Fixture {
         char dir[64];
@@ -165,7 +165,7 @@ static void check(Fixture *f)
         size_t n;
         FILE *pipe;
 
-        snprintf(command, sizeof(command), "%s '%s' --config '%s/otad.conf' check 2>&1", emulator, otactl, f->dir);
+        snprintf(command, sizeof(command), "'%s' --config '%s/otad.conf' check 2>&1", otactl, f->dir);
         pipe = popen(command, "re");
         assert_non_null(pipe);
         n = fread(f->output, 1, sizeof(f->output) - 1, pipe);
@@ -323,11 +323,8 @@ int main(int argc, char *argv[])
                 cmocka_unit_test_setup_teardown(test_config, setup, teardown),
         };
 
-        /* otactl, and before it what runs it, where that is not this kernel. */
-        if (argc < 2 || argc > 3)
+        if (argc != 2)
                 return 1;
-        otactl = argv[argc - 1];
-        if (argc == 3)
-                emulator = argv[1];
+        otactl = argv[1];
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

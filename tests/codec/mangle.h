@@ -1,5 +1,6 @@
 /*
- * mangle: each beginning of a vector, and the vector with each byte replaced by each other one.
+ * mangle: each beginning of a vector, and the vector with each byte replaced by each other one; of those each
+ * test_stride()-th.
  *
  * What is handed on lies in a block of just its size, so that the sanitizer sees a read behind it.
  */
@@ -9,6 +10,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "stride.h"
 
 typedef void (*MangleFn)(const uint8_t *data, size_t n_data);
 
@@ -25,6 +28,7 @@ static inline void mangle_one(const uint8_t *data, size_t n_data, MangleFn try)
 
 static inline void mangle(const void *vector, size_t n_vector, MangleFn try)
 {
+        size_t stride = test_stride();
         uint8_t *copy = malloc(n_vector);
 
         if (!copy)
@@ -35,7 +39,7 @@ static inline void mangle(const void *vector, size_t n_vector, MangleFn try)
         for (size_t i = 0; i < n_vector; i++) {
                 uint8_t was = copy[i];
 
-                for (unsigned value = 0; value < 256; value++) {
+                for (size_t value = i % stride; value < 256; value += stride) {
                         copy[i] = (uint8_t)value;
                         if (copy[i] != was)
                                 try(copy, n_vector);

@@ -12,7 +12,7 @@ from crash.rig import Crash
 from crash.sweep import HEARD, count_calls, main, thin_out, while_downloading
 
 # What is tried first where not everything is: that which makes something safe, makes it known, or begins something.
-INTERESTING = ("fsync", "fdatasync", "renameat", "unlinkat", "linkat", "posix_spawn", "sendmsg", "ftruncate")
+INTERESTING = ("fsync", "fdatasync", "io_fdsync", "renameat", "unlinkat", "linkat", "posix_spawn", "sendmsg", "ftruncate")
 BOUNDED = {False: 40, True: 20}     # points of one kind of update, and of one that is only about checkpoints
 WAYS = ("process", "both", "machine")
 

@@ -15,7 +15,10 @@
  *   +w INODE OFFSET LENGTH     and LENGTH bytes after the line's end
  *   +t INODE SIZE              truncated or grown
  *   +a INODE MODE              mode
+ *   +i INODE OFFSET            what was just written there is still on its way,
+ *   +k INODE OFFSET            and has arrived
  *   +s INODE, +d INODE         fsync (of a file or folder), fdatasync
+ *   +b INODE, +e INODE         an asynchronous fdatasync begins, and has ended well
  *   +c FOLDER NAME INODE MODE  created; FOLDER is an inode, too
  *   +u FOLDER NAME             removed
  *   +r FOLDER NAME FOLDER NAME renamed
@@ -29,6 +32,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libaio.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -335,6 +339,48 @@ int fdatasync(int fd)
                 RECORD(what, "+d %lu\n", what.inode);
         made();
         return r;
+}
+
+/* A read changes nothing. */
+int io_submit(io_context_t context, long n, struct iocb **calls)
+{
+        const struct iocb *call = calls[0];
+        What what = describe(call->aio_fildes);
+        bool is_sync = call->aio_lio_opcode == IO_CMD_FDSYNC;
+        int r;
+
+        if (active && n != 1)
+                abort();
+        if (call->aio_lio_opcode == IO_CMD_PREAD)
+                return REAL(io_submit)(context, n, calls);
+        count(is_sync ? "io_fdsync" : "io_pwrite", what.text);
+        r = REAL(io_submit)(context, n, calls);
+        if (r == 1 && is_sync)
+                RECORD(what, "+b %lu\n", what.inode);
+        if (r == 1 && !is_sync) {
+                struct iovec data = {call->u.c.buf, call->u.c.nbytes};
+
+                record_data(&what, &data, 1, (uint64_t)call->u.c.offset, (ssize_t)data.iov_len);
+                RECORD(what, "+i %lu %lld\n", what.inode, call->u.c.offset);
+        }
+        made();
+        return r;
+}
+
+int io_getevents(io_context_t context, long n_least, long n_most, struct io_event *events, struct timespec *timeout)
+{
+        int n = REAL(io_getevents)(context, n_least, n_most, events, timeout);
+
+        for (int i = 0; i < n; i++) {
+                const struct iocb *call = events[i].obj;
+                What what = describe(call->aio_fildes);
+
+                if (call->aio_lio_opcode == IO_CMD_FDSYNC && events[i].res == 0)
+                        RECORD(what, "+e %lu\n", what.inode);
+                if (call->aio_lio_opcode == IO_CMD_PWRITE && events[i].res == call->u.c.nbytes)
+                        RECORD(what, "+k %lu %lld\n", what.inode, call->u.c.offset);
+        }
+        return n;
 }
 
 /* Asks for write-back and empties no cache of the storage: nothing is safe by it. */

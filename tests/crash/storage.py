@@ -36,6 +36,7 @@ class Change:
 
     def __init__(self, of, kind, *what):
         self.of, self.kind, self.what = of, kind, what
+        self.is_under_way = False       # no sync that begins before it has arrived makes it safe
 
 
 class Inode:
@@ -49,6 +50,7 @@ class Storage:
         records that are not believed, to see whether anybody would notice: "sd" for a storage that never syncs."""
         self.deaf = deaf
         self.inodes, self.folders, self.pending = {}, {}, []
+        self._covered = {}      # inode -> the changes that the sync under way makes safe
         self._numbers = {}      # inode numbers as the log has them; a number may be used again
         self._paths = {}        # folder -> path
         self._single = {}       # path -> inode
@@ -111,11 +113,33 @@ class Storage:
     def _on_a(self, number, mode):
         self._change_inode(int(number), "a", int(mode, 8))
 
+    def _on_i(self, number, offset, is_under_way=True):
+        for change in reversed(self.pending):
+            if change.kind == "w" and change.of == self._numbers.get(int(number)) and change.what[0] == int(offset):
+                change.is_under_way = is_under_way
+                return
+
+    def _on_k(self, number, offset):
+        self._on_i(number, offset, is_under_way=False)
+
+    def _data_of(self, number):
+        inode = self._numbers.get(int(number))
+        return [c for c in self.pending if c.kind in "wt" and c.of == inode and not c.is_under_way]
+
+    def _on_b(self, number):
+        self._covered[int(number)] = self._data_of(number)
+
+    def _on_e(self, number):
+        covered = self._covered.pop(int(number))
+        self._settle(lambda c: c in covered)
+
     def _on_d(self, number):
-        self._settle(lambda c: c.kind in "wt" and c.of == self._numbers.get(int(number)))
+        covered = self._data_of(number)
+        self._settle(lambda c: c in covered)
 
     def _on_s(self, number):
-        self._settle(lambda c: c.kind in "wta" and c.of == self._numbers.get(int(number)) or
+        covered = self._data_of(number)
+        self._settle(lambda c: c in covered or c.kind == "a" and c.of == self._numbers.get(int(number)) or
                      c.kind == "n" and c.of == int(number))
 
     def _on_p(self, program, length):

@@ -13,6 +13,7 @@ from .storage import records
 
 REPO = Path(__file__).resolve().parent.parent.parent
 # The calls after which the world is another one for somebody else at once: also tried just after they took effect.
+SYNCS = ("fdatasync", "io_fdsync")
 HEARD = ("sendto", "sendmsg", "posix_spawn")
 
 
@@ -131,7 +132,7 @@ class Sweep:
 def while_downloading(calls):
     """The calls from the first byte that is handed over to when all is safe on the target."""
     first = next(i for i, c in enumerate(calls) if c.name == "write" and c.what == "pipe" and c.program == "otad")
-    last = max(i for i, c in enumerate(calls) if c.name == "fdatasync") + 6     # the record that says so, too
+    last = max(i for i, c in enumerate(calls) if c.name in SYNCS) + 6     # the record that says so, too
     return calls[first:last]
 
 

@@ -17,7 +17,7 @@ NAMES = {"pwrite64": "pwrite", "vfork": "posix_spawn", "clone": "posix_spawn", "
 TRACED = "execve,write,writev,pwrite64,sendto,sendmsg,fsync,fdatasync,sync_file_range,ftruncate,fallocate,fchmod," \
          "fchown,chmod,rename,renameat,renameat2,unlink,unlinkat,link,linkat,mkdir,mkdirat,symlink,symlinkat," \
          "truncate," \
-         "vfork,clone,clone3,openat,creat,bind,listen,kill,sendfile,splice,copy_file_range,pwritev,pwritev2,sendmmsg"
+         "io_submit,vfork,clone,clone3,openat,creat,bind,listen,kill,sendfile,splice,copy_file_range,pwritev,pwritev2,sendmmsg"
 
 
 def kernel_calls(path):
@@ -40,6 +40,10 @@ def kernel_calls(path):
             continue
         if name == "openat" and "/calls" in rest:
             continue
+        if name == "io_submit":
+            name = "io_" + re.search(r"IOCB_CMD_(\w+)", rest)[1].lower()
+            if name == "io_pread":
+                continue
         counts[NAMES.get(name, name)] += 1
     return counts
 

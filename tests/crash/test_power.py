@@ -114,5 +114,5 @@ def test_a_storage_that_never_syncs_is_found_out(build, shim):
     for crash in choose("file-https", build, shim, True)[0]:
         if crash.end == "kept" and crash.call in range(40, 100, 12):
             crash = type(crash)(**{**crash.__dict__, "end": "names"})
-            problems += Rig(CASES["file-https"], crash, build, shim=shim, deaf="sd").run().problems
+            problems += Rig(CASES["file-https"], crash, build, shim=shim, deaf="sde").run().problems
     assert problems

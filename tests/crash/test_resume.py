@@ -11,7 +11,7 @@ import pytest
 from cloud import faults
 
 from .rig import CASES, CHECKPOINT, Crash, Rig
-from .sweep import n_delivered, read_calls, while_downloading
+from .sweep import SYNCS, n_delivered, read_calls, while_downloading
 
 SIZE = 3_500_000
 WINDOW = 256 * 1024         # how much may be under way by a stream: it was not here yet, and is asked for again
@@ -60,7 +60,7 @@ def calls(build, shim):
 def points(calls, program, how, end):
     """Three points of the download: early, in the middle of it, and just before a checkpoint is safe."""
     mine = [c for c in calls if c.program == program]
-    syncs = [c for c in mine if c.name == "fdatasync"]
+    syncs = [c for c in mine if c.name in SYNCS]
     chosen = [mine[len(mine) // 5], syncs[-1] if syncs else mine[len(mine) // 2], mine[len(mine) * 4 // 5]]
     return [Crash(program, 1, c.number, how=how, end=end or "kept") for c in chosen]
 

@@ -39,6 +39,7 @@ def test_status_while_downloading(scene):
     job = scene.update(IMAGE)
     now = wait_status(scene, state="downloading")
     scene.gateway.wait(lambda: (status(scene)["download"] or {}).get("held") == 300_000, what="half of it")
+    scene.gateway.wait(lambda: status(scene)["targets"][0]["written"] > 200_000, what="half of it on the target")
     now = status(scene)
     assert now["job"] == {"id": job.id, "attempt": 1} and now["download"]["percent"] == 50
     assert now["download"]["protocol"] == "https" and now["targets"][0]["slot"] == "B"

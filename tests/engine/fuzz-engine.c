@@ -390,7 +390,7 @@ static void one_event(World *w, Input *in)
                         engine_on_data_writable(w->engine, w->now);
                 break;
         default:
-                switch (take_byte(in) % 5) {
+                switch (take_byte(in) % 6) {
                 case 0:
                         (void)!engine_suspend(w->engine, w->now);
                         break;
@@ -408,6 +408,13 @@ static void one_event(World *w, Input *in)
                         else
                                 engine_on_device_down(w->engine, &failure, w->now);
                         w->linked = false;
+                        break;
+                case 4:
+                        engine_on_device_progress(w->engine,
+                                                  &(LinkProgress){.file = take_byte(in),
+                                                                  .written_bytes = take_byte(in),
+                                                                  .durable_bytes = take_byte(in)},
+                                                  w->now);
                         break;
                 default:
                         if (w->call == INSTALL_CALL_NONE) {

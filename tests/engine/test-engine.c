@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/time-util.h"
+#include "stride.h"
 #include "transcript.h"
 #include "world-sim.h"
 
@@ -183,7 +184,7 @@ static void run_disturbed(Disturbance disturb, unsigned n_times)
                 unsigned n = count_events(variant);
 
                 /* At each event once; where it happens again and again, at each third. */
-                for (unsigned k = 0; k <= n; k += n_times)
+                for (size_t k = 0; k <= n; k += n_times * test_stride())
                         for (int broker_first = 0; broker_first < 2; broker_first++) {
                                 World w;
 
@@ -391,7 +392,7 @@ static void run_ended(void (*end)(World *w, const char *id))
         for (size_t variant = 0; variant < ELEMENTSOF(variants); variant++) {
                 unsigned n = count_events(variant);
 
-                for (unsigned k = 0; k <= n; k++) {
+                for (size_t k = 0; k <= n; k += test_stride()) {
                         World w;
 
                         open_world(&w, variant);
@@ -441,7 +442,7 @@ static void test_a_new_attempt(void **state)
         for (size_t variant = 0; variant < ELEMENTSOF(variants); variant++) {
                 unsigned n = count_events(variant);
 
-                for (unsigned k = 0; k <= n; k++) {
+                for (size_t k = 0; k <= n; k += test_stride()) {
                         bool was_over;
                         World w;
 
@@ -488,7 +489,7 @@ static void test_two_jobs(void **state)
         for (size_t variant = 0; variant < ELEMENTSOF(variants); variant++) {
                 unsigned n = count_events(variant);
 
-                for (unsigned k = 0; k <= n; k++) {
+                for (size_t k = 0; k <= n; k += test_stride()) {
                         World w;
 
                         open_world(&w, variant);
@@ -653,6 +654,7 @@ static void test_record_lost(void **state)
 
 static void test_status(void **state)
 {
+        Failure lost = {.reason = FAILURE_INSTALLER, .detail = "it is gone"};
         EngineStatus status;
         World w;
 
@@ -660,14 +662,31 @@ static void test_status(void **state)
         engine_status(w.engine, &status);
         assert_null(status.update.device);
         assert_false(job_key_is_set(status.update.key));
+        /* What is not known yet is not told to be idle and well; and what is over is not told any more. */
+        assert_string_equal(status.update.waiting, "otad-installer is not reached");
         assert_int_equal(engine_cancel(w.engine, "x", w.now_usec), -ENOENT);
         assert_int_equal(engine_resume(w.engine, w.now_usec), -EALREADY);
         world_settle(&w);
+        engine_status(w.engine, &status);
+        assert_string_equal(status.update.waiting, "");
+        engine_on_device_down(w.engine, &lost, w.now_usec);
+        engine_status(w.engine, &status);
+        assert_string_equal(status.update.waiting, "otad-installer is not reached");
+        engine_on_device_up(w.engine, &w.device.state, w.now_usec);
+        engine_status(w.engine, &status);
+        assert_string_equal(status.update.waiting, "");
+        engine_on_device_rest(w.engine, w.now_usec);
         world_add_job(&w, "a", "app");
         do {
                 assert_true(world_step(&w));
                 engine_status(w.engine, &status);
         } while (status.update.state != UPDATE_STATE_DOWNLOADING);
+        /* How much is on the target is known all the while, not only when the device's state changes. */
+        do {
+                assert_true(world_step(&w));
+                engine_status(w.engine, &status);
+                assert_int_equal(status.update.state, UPDATE_STATE_DOWNLOADING);
+        } while (status.update.device->files[0].written_bytes == 0);
         assert_int_equal(engine_suspend(w.engine, w.now_usec), 0);
         while (w.first)
                 (void)world_step(&w);

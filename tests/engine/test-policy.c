@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/time-util.h"
+#include "stride.h"
 #include "transcript.h"
 #include "world-sim.h"
 
@@ -124,7 +125,7 @@ static void test_download_window_closes(void **state)
                 bool was_suspended = false;
                 uint64_t n = UINT64_MAX;
 
-                for (uint64_t k = 0; k < n; k++) {
+                for (uint64_t k = 0; k < n; k += test_stride()) {
                         uint64_t closes;
                         World w;
 

@@ -300,6 +300,12 @@ static void happen(World *w, SimEvent *event)
                 return;
         case SIM_DRAIN:
                 sim_drain(w);
+                if (d->up && d->pipe_open) {
+                        LinkProgress progress = {.file = d->pipe_file,
+                                                 .written_bytes = d->state.files[d->pipe_file].written_bytes};
+
+                        engine_on_device_progress(w->engine, &progress, w->now_usec);
+                }
                 if (d->wants_writable) {
                         d->wants_writable = false;
                         engine_on_data_writable(w->engine, w->now_usec);

@@ -7,14 +7,15 @@
  *   short CALL BYTES 0 PATTERN      writes and reads of at most so many bytes
  *   clock SECONDS                   what the wall clock shows more (or less) than the real one
  *
- * CALL: write, pwrite, read, pread, sync (all kinds of it), open (for writing), rename, unlink, truncate, allocate; "*" is all
- * but read and pread. One program, one thread: no lock.
+ * CALL: write, pwrite, read, pread, submit (of an asynchronous pwrite, pread or sync), sync (all kinds of it), open (for
+ * writing), rename, unlink, truncate, allocate; "*" is all but read and pread. One program, one thread: no lock.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
+#include <libaio.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -177,6 +178,54 @@ ssize_t pread64(int fd, void *data, size_t n, off64_t offset)
 ssize_t pread(int fd, void *data, size_t n, off_t offset)
 {
         return pread64(fd, data, n, offset);
+}
+
+/* Asynchronous calls are made, and then end as the rules have it. */
+static struct Spoiled {
+        struct iocb *call; /* NULL: free */
+        long result;
+} spoiled[16];
+
+static void spoil(struct iocb *call, long result)
+{
+        for (int i = 0; i < 16; i++)
+                if (!spoiled[i].call) {
+                        spoiled[i] = (struct Spoiled){call, result};
+                        return;
+                }
+        abort();
+}
+
+int io_submit(io_context_t context, long n, struct iocb **calls)
+{
+        if (fails_fd("submit", calls[0]->aio_fildes))
+                return -errno;
+        for (long i = 0; i < n; i++) {
+                struct iocb *c = calls[i];
+                const char *name = c->aio_lio_opcode == IO_CMD_PWRITE  ? "pwrite"
+                                   : c->aio_lio_opcode == IO_CMD_PREAD ? "pread"
+                                                                       : "sync";
+
+                if (fails_fd(name, c->aio_fildes))
+                        spoil(c, -errno);
+                else if (c->aio_lio_opcode != IO_CMD_FDSYNC &&
+                         limit(name, c->aio_fildes, c->u.c.nbytes) < c->u.c.nbytes)
+                        spoil(c, (long)limit(name, c->aio_fildes, c->u.c.nbytes));
+        }
+        return REAL(io_submit)(context, n, calls);
+}
+
+int io_getevents(io_context_t context, long n_least, long n_most, struct io_event *events, struct timespec *timeout)
+{
+        int n = REAL(io_getevents)(context, n_least, n_most, events, timeout);
+
+        for (int i = 0; i < n; i++)
+                for (int k = 0; k < 16; k++)
+                        if (spoiled[k].call && spoiled[k].call == events[i].obj) {
+                                events[i].res = (unsigned long)spoiled[k].result;
+                                spoiled[k].call = NULL;
+                        }
+        return n;
 }
 
 int fsync(int fd)

@@ -42,6 +42,22 @@ def test_slot(make_scene, name):
         scene.expect_next_works()
 
 
+# What is written asynchronously and past the page cache elsewhere: a file system that cannot, a kernel that is out of it.
+INDIRECT = {
+    "no direct I/O": f"fail open {errno.EINVAL} 0 /proc/self/fd/*", "never asynchronously": f"fail submit {errno.EAGAIN} 0 *",
+    "no longer asynchronously": f"fail submit {errno.EAGAIN} 5 *",
+}
+
+
+@pytest.mark.parametrize("name", INDIRECT)
+def test_slot_by_the_page_cache(make_scene, name):
+    image = make_image("1.1.0", 2_500_000)
+    scene = make_scene(slot_size=3 << 20)
+    scene.wrap("otad-installer", INDIRECT[name])
+    scene.expect_success(scene.power_on().update(image), image, "1.1.0")
+    scene.expect_clean()
+
+
 # Under a file's folder.
 FILE = {
     "full": (f"fail write {FULL} 0 */root/*", f"fail pwrite {FULL} 0 */root/*", "no-space"),

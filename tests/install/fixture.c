@@ -101,7 +101,7 @@ static void make_targets(Device *d)
                 .slots = {{.name = "A", .device = path_of(d, "slot.A")},
                           {.name = "B", .device = path_of(d, "slot.B")}},
                 .boot_script = path_of(d, "boot"),
-                .boot_timeout_usec = 5 * USEC_PER_SEC,
+                .boot_timeout_usec = DEVICE_DEADLINE_USEC,
         };
         TargetParams app = {.name = "app", .type = TARGET_TYPE_FILE, .path = path_of(d, "app"), .mode = 0755};
 
@@ -155,7 +155,7 @@ int device_set_up(void **state)
                 .n_algorithms = 1,
                 .trust_store = keep_path(d, 3, "trust"),
                 .hook_script = keep_path(d, 4, "hook"),
-                .hook_timeout_usec = 5 * USEC_PER_SEC,
+                .hook_timeout_usec = DEVICE_DEADLINE_USEC,
                 .retry_usec = 30 * USEC_PER_MSEC,
                 .selftest_timeout_usec = 60 * USEC_PER_SEC,
                 .selftest_max_boots = 3,
@@ -205,11 +205,16 @@ static void on_progress(unsigned file, void *userdata)
 
 static void turn_until(Device *d, const bool *flag)
 {
-        uint64_t deadline = now_usec() + 5 * USEC_PER_SEC;
+        uint64_t deadline = now_usec() + DEVICE_DEADLINE_USEC;
 
         while (!*flag && now_usec() < deadline)
                 assert_true(sd_event_run(d->event, 100000) >= 0);
         assert_true(*flag);
+}
+
+void device_wait_answered(Device *d)
+{
+        turn_until(d, &d->answered);
 }
 
 void device_start(Device *d)
@@ -286,7 +291,7 @@ InstallOutcome device_begin(Device *d)
 {
         d->answered = false;
         install_session_begin(d->session, &d->request, on_done, d);
-        turn_until(d, &d->answered);
+        device_wait_answered(d);
         return d->outcome;
 }
 
@@ -294,7 +299,7 @@ InstallOutcome device_call(Device *d, void (*call)(InstallSession *s, InstallDon
 {
         d->answered = false;
         call(d->session, on_done, d);
-        turn_until(d, &d->answered);
+        device_wait_answered(d);
         return d->outcome;
 }
 
@@ -305,7 +310,7 @@ InstallOutcome device_roll_back(Device *d, FailureReason reason)
         failure_set(&why, reason, "the test said so");
         d->answered = false;
         install_session_roll_back(d->session, &why, on_done, d);
-        turn_until(d, &d->answered);
+        device_wait_answered(d);
         return d->outcome;
 }
 
@@ -313,13 +318,13 @@ InstallOutcome device_open_pipe(Device *d, unsigned file, uint64_t offset)
 {
         d->answered = false;
         install_session_write(d->session, file, offset, on_write, d);
-        turn_until(d, &d->answered);
+        device_wait_answered(d);
         return d->outcome;
 }
 
 void device_send(Device *d, unsigned file, uint64_t from, uint64_t to)
 {
-        uint64_t deadline = now_usec() + 5 * USEC_PER_SEC;
+        uint64_t deadline = now_usec() + DEVICE_DEADLINE_USEC;
         InstallStatus status;
         uint64_t at = from;
 
@@ -361,25 +366,29 @@ void device_turn(Device *d, unsigned msec)
 
 void device_wait_for(Device *d, UpdateState state)
 {
-        uint64_t deadline = now_usec() + 10 * USEC_PER_SEC;
+        uint64_t deadline = now_usec() + DEVICE_DEADLINE_USEC;
 
         while (device_state(d) != state && now_usec() < deadline)
                 assert_true(sd_event_run(d->event, 100000) >= 0);
         assert_string_equal(update_state_to_string(device_state(d)), update_state_to_string(state));
 }
 
+unsigned device_count_called(Device *d, const char *log, const char *text)
+{
+        unsigned n = 0;
+
+        for (const char *at = device_read(d, log); (at = strstr(at, text)); at++)
+                n++;
+        return n;
+}
+
 void device_wait_called(Device *d, const char *log, const char *text, unsigned n)
 {
-        uint64_t deadline = now_usec() + 10 * USEC_PER_SEC;
-        unsigned seen = 0;
+        uint64_t deadline = now_usec() + DEVICE_DEADLINE_USEC;
+        unsigned seen;
 
-        while (seen < n && now_usec() < deadline) {
-                const char *at = device_read(d, log);
-
-                for (seen = 0; (at = strstr(at, text)); at++)
-                        seen++;
+        while ((seen = device_count_called(d, log, text)) < n && now_usec() < deadline)
                 device_turn(d, 10);
-        }
         if (seen < n)
                 fail_msg("%s has '%s' %u times, not %u", log, text, seen, n);
 }

@@ -13,8 +13,12 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+#include "base/time-util.h"
 #include "install/session.h"
 #include "signer.h"
+
+/* Every wait below ends then, and fails: far beyond what a busy machine takes, or an emulator. */
+#define DEVICE_DEADLINE_USEC (60 * USEC_PER_SEC)
 
 enum { SLOT_BYTES = 4 * 1024 * 1024, IMAGE_BYTES = 1500 * 1000 };
 
@@ -59,7 +63,7 @@ void device_reboot(Device *d, const char *current);
 void device_ask_for(Device *d, const char *first, const char *second);
 void device_sign(Device *d, size_t file);
 
-/* Each makes the call and turns the loop until it is answered; 5 s at most. */
+/* Each makes the call and turns the loop until it is answered. */
 InstallOutcome device_begin(Device *d);
 InstallOutcome device_call(Device *d, void (*call)(InstallSession *s, InstallDoneFn done, void *userdata));
 InstallOutcome device_roll_back(Device *d, FailureReason reason);
@@ -69,9 +73,12 @@ void device_send(Device *d, unsigned file, uint64_t from, uint64_t to);
 /* Begin, all bytes, Verify, each with success. */
 void device_install(Device *d);
 void device_turn(Device *d, unsigned msec);
-/* Turns the loop until the state is there; 10 s at most. */
+/* Turns the loop until d->answered. */
+void device_wait_answered(Device *d);
+/* Turns the loop until the state is there. */
 void device_wait_for(Device *d, UpdateState state);
-/* Until hook or boot script were called so, that many times: the text is in "hook.log" or "boot.log". */
+/* How often hook or boot script were called so: the text is in "hook.log", "boot.log", or any file. Waits until it is n. */
+unsigned device_count_called(Device *d, const char *log, const char *text);
 void device_wait_called(Device *d, const char *log, const char *text, unsigned n);
 UpdateState device_state(Device *d);
 FailureReason device_failure(Device *d);

@@ -153,9 +153,7 @@ static InstallOutcome revert(Device *d, const char *target)
         strcpy(d->request.files[0].target, target);
         d->answered = false;
         install_session_revert(d->session, &d->request, on_reverted, d);
-        for (int i = 0; i < 500 && !d->answered; i++)
-                device_turn(d, 10);
-        assert_true(d->answered);
+        device_wait_answered(d);
         return d->outcome;
 }
 

@@ -87,7 +87,7 @@ static void on_activate(const LinkError *error, bool reboot_needed, void *userda
 
 static void turn_until(Program *p, const bool *flag, bool value)
 {
-        uint64_t deadline = now_usec() + 10 * USEC_PER_SEC;
+        uint64_t deadline = now_usec() + DEVICE_DEADLINE_USEC;
 
         while (*flag != value && now_usec() < deadline)
                 assert_true(sd_event_run(p->d->event, 100000) >= 0);
@@ -142,7 +142,7 @@ static void write_config(Program *p)
 
 static void send_bytes(Program *p, uint64_t from, uint64_t to)
 {
-        uint64_t deadline = now_usec() + 10 * USEC_PER_SEC;
+        uint64_t deadline = now_usec() + DEVICE_DEADLINE_USEC;
 
         p->answered = false;
         assert_int_equal(link_client_write(p->client, 0, from, on_write, p), 0);
@@ -217,7 +217,7 @@ static void test_life(void **state)
         begin(p);
         assert_int_equal(p->offsets.resume_bytes[0], 0);
         send_bytes(p, 0, 1300000);
-        device_turn(p->d, 300);
+        device_wait_called(p->d, "installer/session", "file0.durable=1", 1);
         assert_int_equal(kill(p->pid, SIGKILL), 0);
         assert_int_equal(wait_for(p->pid), -SIGKILL);
         close(p->fd);

@@ -163,6 +163,7 @@ static void test_rollback_goes_on(void **state)
 {
         Device *d = *state;
         const char *log;
+        unsigned n;
 
         device_start(d);
         activate_slot(d);
@@ -181,9 +182,11 @@ static void test_rollback_goes_on(void **state)
         assert_null(strstr(strstr(log, "rollback ") + 1, "rollback "));
         device_remove(d, "exit.reboot");
         /* It comes up in the new slot once more before the old one. */
+        device_stop(d);
+        n = device_count_called(d, "hook.log", "reboot rootfs B result=rolled-back");
         device_reboot(d, "B");
         assert_int_equal(device_state(d), UPDATE_STATE_ROLLING_BACK);
-        device_turn(d, 300);
+        device_wait_called(d, "hook.log", "reboot rootfs B result=rolled-back", n + 1);
         device_reboot(d, "A");
         assert_undone(d, FAILURE_SELFTEST_FAILED);
 }

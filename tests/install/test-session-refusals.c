@@ -240,7 +240,7 @@ static void test_cancelled(void **state)
         n_late = 0;
         install_session_begin(d->session, &d->request, on_late, d);
         install_session_begin(d->session, &d->request, on_late, d);
-        device_turn(d, 200);
+        device_wait_called(d, "hook.log", "pre-install app", 1);
         assert_int_equal(n_late, 0);
         assert_int_equal(device_roll_back(d, FAILURE_CANCELLED), INSTALL_OUTCOME_DONE);
         assert_int_equal(n_late, 2);

@@ -289,7 +289,7 @@ static LinkClient *start_client(Fixture *f, End *end, uint64_t silence_usec)
 
 static void turn_until(Fixture *f, const unsigned *counter, unsigned n)
 {
-        uint64_t deadline = now_usec() + 5 * USEC_PER_SEC;
+        uint64_t deadline = now_usec() + 60 * USEC_PER_SEC;
 
         while (*counter < n && now_usec() < deadline)
                 assert_true(sd_event_run(f->event, 50000) >= 0);
@@ -475,11 +475,11 @@ static void test_silence_is_a_hang(void **state)
         End end;
 
         start_server(f);
-        client = start_client(f, &end, 300 * USEC_PER_MSEC);
+        client = start_client(f, &end, USEC_PER_SEC);
         turn_until(f, &end.n_up, 1);
         assert_int_equal(link_client_verify(client, on_done, &end), 0);
         /* Signs of life keep the call alive well beyond the silence that is allowed. */
-        for (int i = 0; i < 6; i++) {
+        for (int i = 0; i < 20; i++) {
                 began = now_usec();
                 while (now_usec() < began + 100 * USEC_PER_MSEC)
                         assert_true(sd_event_run(f->event, 10000) >= 0);

@@ -67,10 +67,10 @@ static PeerBusParams params(const Fixture *f)
                 .name = "test", .path = f->path, .mode = 0600, .listen_fd = -1, .peer_uid = PEER_BUS_NO_UID};
 }
 
-/* Turns the loop until `n` is reached, 5 s at most. */
+/* Turns the loop until `n` is reached, 60 s at most. */
 static void turn_until(Fixture *f, const unsigned *counter, unsigned n)
 {
-        uint64_t deadline = now_usec() + 5 * USEC_PER_SEC;
+        uint64_t deadline = now_usec() + 60 * USEC_PER_SEC;
 
         while (*counter < n && now_usec() < deadline)
                 assert_true(sd_event_run(f->event, 50000) >= 0);
@@ -228,6 +228,52 @@ static void test_silent_client(void **state)
         peer_bus_free(listener);
 }
 
+/* Authenticated, and gone just when the time for that is over, after so many turns of the loop: nothing to warn of. */
+static void leave_at_the_deadline(Fixture *f, unsigned n_turns)
+{
+        PeerBusParams p = params(f);
+        PeerBus *listener;
+        uint64_t deadline;
+        sd_bus *bus;
+
+        p.auth_timeout_usec = 100 * USEC_PER_MSEC;
+        f->n_connected = f->n_disconnected = 0;
+        assert_int_equal(peer_bus_new(f->event, &p, on_connect, on_disconnect, f, &listener), 0);
+        assert_int_equal(peer_bus_connect(f->event, f->path, "client", &bus), 0);
+        turn_until(f, &f->n_connected, 1);
+        deadline = now_usec() + p.auth_timeout_usec + USEC_PER_SEC / 2;
+        while (sd_event_run(f->event, 0) > 0)
+                ;
+        assert_true(sd_bus_is_ready(bus) > 0);
+        sd_bus_close_unref(bus);
+        for (unsigned i = 0; i < n_turns; i++)
+                assert_true(sd_event_run(f->event, 0) >= 0);
+        while (now_usec() < deadline)
+                (void)usleep(10000);
+        turn_until(f, &f->n_disconnected, 1);
+        assert_int_equal(peer_bus_n_peers(listener), 0);
+        peer_bus_free(listener);
+}
+
+static void test_leaves_at_the_deadline(void **state)
+{
+        int pair[2], standard_error = dup(STDERR_FILENO);
+        char text[1024];
+        ssize_t n;
+
+        assert_int_equal(pipe(pair), 0);
+        assert_int_equal(dup2(pair[1], STDERR_FILENO), STDERR_FILENO);
+        for (unsigned n_turns = 0; n_turns < 4; n_turns++)
+                leave_at_the_deadline(*state, n_turns);
+        assert_int_equal(dup2(standard_error, STDERR_FILENO), STDERR_FILENO);
+        close(standard_error);
+        close(pair[1]);
+        n = read(pair[0], text, sizeof(text) - 1);
+        close(pair[0]);
+        text[n > 0 ? n : 0] = '\0';
+        assert_string_equal(text, "");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -237,6 +283,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_socket_from_outside, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_too_many, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_silent_client, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_leaves_at_the_deadline, set_up, tear_down),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@ from pathlib import Path
 
 PACKAGES = "systemd systemd-sysv dbus".split()
 # What control files name (shlibs: included), what the boot scripts call, and what runs debian/tests.
-OFFERED = """ca-certificates libc-ares2 libcbor0.8 libcjson1 libconfig9 libcurl4 libmosquitto1 libssl3 libsystemd0
+OFFERED = """ca-certificates libaio1 libc-ares2 libcbor0.8 libcjson1 libconfig9 libcurl4 libmosquitto1 libssl3 libsystemd0
     mosquitto openssl python3 python3-cbor2 python3-cryptography grub-common libubootenv-tool autopkgtest dpkg-dev""".split()
 RECIPE = r"""set -eu
 mkdir -p "$1/debs/partial"

@@ -1,27 +1,32 @@
 """Machines for the tests: one starts anew, as from the factory (`cold`); or is a copy of one that has just started (`warm`).
 
     -m quick    only the few that scripts/test runs by default
-    --long      power is cut 200 times, too
+    --long      power is cut 200 times, too; --cuts N: so many times
 """
 
+import inspect
 import shutil
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vm import image, machine      # noqa: E402
+from vm import image, machine, scene     # noqa: E402
 from vm.scene import Scene, wait_idle    # noqa: E402
 
 
 def pytest_addoption(parser):
-    parser.addoption("--long", action="store_true", help="tests/vm: cut the power 200 times, too")
+    parser.addoption("--long", action="store_true", help="tests/vm: cut the power many times, too")
+    parser.addoption("--cuts", type=int, default=200, help="tests/vm: how many times with --long (default: %(default)s)")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "quick: part of the default run of scripts/test")
+    config.addinivalue_line("markers", "long: only with --long")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,17 +36,13 @@ def host():
         pytest.skip(f"no virtual machine here: {lacking}")
 
 
-class Ready:
-    """A gateway that runs version 1.0.0 from slot A, as a snapshot to be copied."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.pki = folder / "cloud" / "pki"
-        self.disk = folder / "overlay"
+def make_ready(path):
+    """A gateway that runs version 1.0.0 from slot A, as a snapshot to be copied; and the certificates that it knows."""
+    with tempfile.TemporaryDirectory() as folder:
         scene = Scene(folder, image.rootfs("1.0.0"))
         try:
-            image.run("qemu-img", "create", "-q", "-f", "qcow2", "-b", scene.disk, "-F", "raw", self.disk)
-            scene.disk = self.disk
+            image.run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", scene.disk, scene.folder / "ready")
+            scene.disk = scene.folder / "ready"
             scene.machine = scene.new_machine(disk_format="qcow2")
             scene.machine.power_on()
             scene.machine.wait_shell()
@@ -50,25 +51,32 @@ class Ready:
             # A connection would not survive in the copies, and it would take otad a minute to see that.
             scene.machine.run("systemctl stop otad.service")
             scene.machine.save("ready")
+            scene.machine.cut()
+            path.mkdir()
+            shutil.copy(scene.disk, path / "disk")
+            shutil.copytree(scene.cloud.folder / "pki", path / "pki")
         finally:
             scene.close()
 
 
 @pytest.fixture(scope="session")
-def ready(tmp_path_factory):
-    return Ready(tmp_path_factory.mktemp("ready"))
+def ready():
+    """Kept between runs, as it takes as long as a start. A snapshot is for the PC that it was taken of."""
+    made_of = [image.rootfs("1.0.0").name, image.run(machine.QEMU, "--version"), machine.accelerator(), machine.N_CPUS,
+               *map(inspect.getsource, (machine, image, scene, make_ready))]
+    return image.cached("ready", "", made_of, make_ready)
 
 
 @pytest.fixture
-def warm(ready, tmp_path, request):
+def warm(ready, tmp_path):
     """A scene with the machine running."""
-    scene = Scene(tmp_path / "scene", None, pki=ready.pki)
+    scene = Scene(tmp_path / "scene", None, pki=ready / "pki")
     try:
-        shutil.copy(ready.disk, scene.disk)
+        shutil.copy(ready / "disk", scene.disk)
         scene.machine = scene.new_machine(disk_format="qcow2")
         scene.machine.power_on("ready")
         scene.machine.adopt()
-        scene.machine.run("systemctl start otad.service")
+        scene.machine.run(f"date -s @{int(time.time())} && systemctl start otad.service")
         scene.wait_connected()
         yield scene
     finally:

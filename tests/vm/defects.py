@@ -23,7 +23,7 @@ def nothing_of_otad_starts(tree):
 
 
 def no_network(tree):
-    (tree / "etc" / "systemd" / "network" / "lan.network").unlink()
+    (tree / "etc" / "systemd" / "system" / "lan.service").unlink()
 
 
 def no_data(tree):

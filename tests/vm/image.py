@@ -5,14 +5,18 @@ What takes long is made once and kept in ${OTAD_VM_CACHE:-${XDG_CACHE_HOME:-/var
 with whatever it is made of:
 
     debian-KEY.tar      the packages of Debian, by mmdebstrap
+    grub-KEY/           GRUB for BIOS and for EFI
     deb-KEY/            otad's own package, by dpkg-buildpackage, from the source tree as it is
     tree-KEY/           both together and tests/vm/files: the root file system as a folder
+    newer-KEY/          that package with a higher version
     rootfs-KEY.img      a slot's content: squashfs, with a version, and possibly with a defect
+    ready-KEY/          a snapshot of the machine that has just started; see conftest.py
 """
 
 import hashlib
 import inspect
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -25,27 +29,39 @@ SOURCES = ("conf", "debian", "docs/man", "include", "src", "systemd", "meson.bui
 
 # Not the cloud kernel, which has no driver for the hardware watchdog.
 PACKAGES = """systemd systemd-sysv dbus udev linux-image-amd64 kmod iproute2 e2fsprogs util-linux ca-certificates
-    libcurl4 libmosquitto1 libcjson1 libcbor0.8 libconfig9 libc-ares2 grub-common zstd""".split()
-# Of no use in the machine, or a cost at each start.
+    libcurl4 libmosquitto1 libcjson1 libcbor0.8 libconfig9 libaio1 libc-ares2 grub-common zstd""".split()
+# Of no use in the machine, and a cost at each start: an emulated processor needs half a second for a program that a real one
+# starts in a few milliseconds.
 MASKED = """apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
     systemd-timesyncd.service systemd-pcrphase.service systemd-pcrphase-sysinit.service getty@tty1.service
     systemd-networkd-wait-online.service remote-fs.target dev-hugepages.mount dev-mqueue.mount sys-kernel-config.mount
     sys-kernel-debug.mount sys-kernel-tracing.mount sys-fs-fuse-connections.mount modprobe@configfs.service
     modprobe@dm_mod.service modprobe@drm.service modprobe@efi_pstore.service modprobe@fuse.service modprobe@loop.service
     systemd-network-generator.service systemd-journal-flush.service systemd-update-utmp.service
-    systemd-update-utmp-runlevel.service""".split()
-# What a slot leaves out: it is replaced whole, so it needs no package tools; and this machine's devices are known.
+    systemd-update-utmp-runlevel.service systemd-logind.service systemd-user-sessions.service systemd-fsckd.socket
+    systemd-fsckd.service systemd-random-seed.service systemd-sysctl.service systemd-modules-load.service
+    systemd-remount-fs.service systemd-tmpfiles-setup-dev.service systemd-tmpfiles-clean.timer kmod-static-nodes.service
+    systemd-ask-password-console.path systemd-ask-password-wall.path proc-sys-fs-binfmt_misc.automount
+    systemd-initctl.socket systemd-journald-audit.socket""".split()
+# The same for the initramfs: what starts udev in it, and what looks for a disk to wake up from.
+INITRAMFS_LEFT_OUT = """hooks/udev hooks/dmsetup hooks/keymap hooks/resume hooks/thermal scripts/init-top/all_generic_ide
+    scripts/init-top/keymap scripts/init-top/udev scripts/init-bottom/udev scripts/local-premount/resume""".split()
+GENERATORS_KEPT = ["systemd-fstab-generator"]
+UDEV_RULES_KEPT = ["50-udev-default.rules", "60-block.rules", "60-persistent-storage.rules", "99-systemd.rules"]
+# What a slot leaves out, as this machine's devices are known.
 LEFT_OUT = """usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/bash-completion usr/share/zoneinfo
-    usr/share/perl usr/share/perl5 usr/share/lintian usr/share/bug usr/share/grub usr/share/i18n usr/share/zsh
-    usr/share/initramfs-tools usr/lib/grub
+    usr/share/lintian usr/share/bug usr/share/grub usr/share/i18n usr/share/zsh usr/share/initramfs-tools usr/lib/grub
+    usr/lib/x86_64-linux-gnu/libmvec.so.1 usr/lib/x86_64-linux-gnu/libfreetype.so.6
+    usr/lib/x86_64-linux-gnu/libfreetype.so.6.18.3 usr/bin/zstd usr/bin/pzstd usr/bin/openssl usr/bin/gpgv usr/sbin/tc
+    usr/lib/systemd/systemd-networkd usr/lib/systemd/systemd-logind usr/lib/x86_64-linux-gnu/gconv
+    usr/lib/locale usr/lib/udev/hwdb.d usr/lib/udev/hwdb.bin usr/lib/girepository-1.0 var/lib/apt var/cache
+    var/log""".split()
+# And these, unless it is for a machine on which packages are upgraded one by one.
+PACKAGE_TOOLS = """usr/share/perl usr/share/perl5 usr/lib/x86_64-linux-gnu/perl usr/lib/x86_64-linux-gnu/perl-base
     usr/lib/x86_64-linux-gnu/libperl.so.5.36.0 usr/lib/x86_64-linux-gnu/libperl.so.5.36
     usr/lib/x86_64-linux-gnu/libstdc++.so.6 usr/lib/x86_64-linux-gnu/libstdc++.so.6.0.30
-    usr/lib/x86_64-linux-gnu/libdb-5.3.so usr/lib/x86_64-linux-gnu/libmvec.so.1 usr/lib/x86_64-linux-gnu/libfreetype.so.6
-    usr/lib/x86_64-linux-gnu/libfreetype.so.6.18.3 usr/bin/zstd usr/bin/pzstd usr/bin/openssl usr/bin/gpgv usr/sbin/tc
-    usr/lib/x86_64-linux-gnu/perl usr/lib/x86_64-linux-gnu/perl-base usr/lib/x86_64-linux-gnu/gconv
-    usr/lib/x86_64-linux-gnu/libapt-pkg.so.6.0.0 usr/lib/x86_64-linux-gnu/libapt-private.so.0.0.0
-    usr/lib/apt usr/lib/dpkg usr/lib/locale usr/lib/udev/hwdb.d usr/lib/udev/hwdb.bin usr/lib/girepository-1.0
-    var/lib/apt var/lib/dpkg var/cache var/log""".split()
+    usr/lib/x86_64-linux-gnu/libdb-5.3.so usr/lib/x86_64-linux-gnu/libapt-pkg.so.6.0.0
+    usr/lib/x86_64-linux-gnu/libapt-private.so.0.0.0 usr/lib/apt usr/lib/dpkg var/lib/dpkg""".split()
 KERNEL_KEPT = """crypto/crc32c_generic.ko arch/x86/crypto/crc32c-intel.ko lib/crc16.ko lib/libcrc32c.ko lib/crc-itu-t.ko
     fs/autofs fs/ext4 fs/jbd2 fs/mbcache.ko fs/fat fs/nls fs/squashfs net/core drivers/virtio drivers/block/virtio_blk.ko
     drivers/net/virtio_net.ko drivers/net/net_failover.ko drivers/watchdog/i6300esb.ko drivers/watchdog/watchdog.ko
@@ -59,6 +75,10 @@ TYPES = {"bios": "21686148-6449-6E6F-744E-656564454649", "esp": "U"}
 GRUB_MODULES = """part_gpt fat ext2 squash4 normal linux search search_label loadenv test echo configfile serial terminal
     reboot sleep""".split()
 EARLY = "search --no-floppy --set=root --label OTADESP\nset prefix=($root)/grub\nconfigfile $prefix/grub.cfg\n"
+
+
+# How many of a kind are kept in the cache. All tests together use 16 images.
+KEPT = {"rootfs": 20}
 
 
 class MissingTool(RuntimeError):
@@ -102,7 +122,17 @@ def cached(name, ending, made_of, make):
                     raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+        forget(name)
+    os.utime(path)
     return path
+
+
+def forget(name):
+    """Those that were not used for the longest time."""
+    def age(path):
+        return path.stat().st_mtime
+    for path in sorted(cache_folder().glob(f"{name}-*"), key=age, reverse=True)[KEPT.get(name, 2):]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def digest_of(folder, *names):
@@ -146,6 +176,18 @@ def deb():
     return next(package().glob("otad_*.deb"))
 
 
+def newer_deb():
+    """The same package with a higher version."""
+    def make(path):
+        path.mkdir()
+        run("dpkg-deb", "-R", deb(), path / "content")
+        control = path / "content" / "DEBIAN" / "control"
+        control.write_text(re.sub(r"^(Version: .*)$", r"\1+newer1", control.read_text(), flags=re.M))
+        run("dpkg-deb", "--root-owner-group", "-b", path / "content", path / "otad.deb")
+        shutil.rmtree(path / "content")
+    return cached("newer", "", [package().name, inspect.getsource(make)], make) / "otad.deb"
+
+
 def in_tree(tree, *command, **more):
     return run("chroot", tree, *command, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
                                               "DEBIAN_FRONTEND": "noninteractive"}, **more)
@@ -162,12 +204,14 @@ def tree():
         in_tree(path, "dpkg", "-i", "/otad.deb")
         (path / "otad.deb").unlink()
         put_files(path)
-        in_tree(path, "passwd", "-d", "root")
+        for name in INITRAMFS_LEFT_OUT:
+            (path / "usr" / "share" / "initramfs-tools" / name).unlink()
         in_tree(path, "update-initramfs", "-u")
         boot = path / "boot"
         for link, pattern in ("vmlinuz", "vmlinuz-*"), ("initrd.img", "initrd.img-*"):
             (boot / link).symlink_to(next(boot.glob(pattern)).name)
-    return cached("tree", "", [debian().name, package().name, initramfs, inspect.getsource(make)], make)
+    made_of = [debian().name, package().name, initramfs, *INITRAMFS_LEFT_OUT, inspect.getsource(make)]
+    return cached("tree", "", made_of, make)
 
 
 def put_files(path):
@@ -184,17 +228,21 @@ def put_files(path):
     for name in ("data", "boot/efi", "opt/gateway", "var/lib/otad", "var/lib/otad-installer", "etc/otad/tls",
                  "etc/otad/trust"):
         (path / name).mkdir(parents=True, exist_ok=True)
-    in_tree(path, "systemctl", "enable", "systemd-networkd.service", "gateway-app.service", "serial-getty@ttyS0.service")
+    in_tree(path, "systemctl", "enable", "lan.service", "gateway-app.service", "console.service")
 
 
-def without_package_tools(path):
+def leave_out(path, package_tools):
     """Takes out of a copy of the tree what a slot does not need."""
-    for name in LEFT_OUT:
+    for name in LEFT_OUT + ([] if package_tools else PACKAGE_TOOLS):
         shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink(missing_ok=True)
-    for pattern in ("usr/bin/perl*", "usr/bin/dpkg*", "usr/bin/apt*", "usr/bin/grub-*", "usr/sbin/grub-*", "usr/share/*-1.0",
-                    "boot/System.map-*"):
+    for pattern in ("usr/bin/grub-*", "usr/sbin/grub-*", "usr/share/*-1.0", "boot/System.map-*",
+                    *(() if package_tools else ("usr/bin/perl*", "usr/bin/dpkg*", "usr/bin/apt*"))):
         for found in path.glob(pattern):
             if found.name != "grub-editenv":
+                found.unlink()
+    for folder, kept in ("systemd/system-generators", GENERATORS_KEPT), ("udev/rules.d", UDEV_RULES_KEPT):
+        for found in (path / "usr" / "lib" / folder).iterdir():
+            if found.name not in kept:
                 found.unlink()
     for kernel in (path / "usr" / "lib" / "modules").glob("*/kernel"):
         for module in kernel.rglob("*.ko*"):
@@ -217,8 +265,9 @@ def replace(path, text, mode=0o644):
     path.chmod(mode)
 
 
-def rootfs(version, defect=None, settings=()):
-    """An image for a slot: software `version`, with a defect by name (see defects.py) and more settings of otad.conf."""
+def rootfs(version, defect=None, settings=(), writable=False):
+    """An image for a slot: software `version`, with a defect by name (see defects.py) and more settings of otad.conf. Where
+    it is to be writable, it is an ext4 with the tools for packages instead of a squashfs."""
     from . import defects      # which needs replace()
 
     spoil = defects.ALL[defect] if defect else None
@@ -228,7 +277,7 @@ def rootfs(version, defect=None, settings=()):
         copy = path.parent / "tree"
         run("cp", "-alT", origin, copy)
         put_files(copy)
-        without_package_tools(copy)
+        leave_out(copy, package_tools=writable)
         release = copy / "usr" / "lib" / "os-release"
         replace(release, release.read_text() + f"IMAGE_ID=gateway\nIMAGE_VERSION={version}\n")
         if settings:
@@ -240,11 +289,14 @@ def rootfs(version, defect=None, settings=()):
             replace(conf, text)
         if spoil:
             spoil(copy)
+        if writable:
+            run("mke2fs", "-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=0,nodiscard", "-d", copy, path, "448M")
+            return
         run("mksquashfs", copy, path, "-noappend", "-comp", "gzip", "-Xcompression-level", "1", "-mkfs-time", "0", "-no-xattrs",
             "-no-progress", "-quiet", timeout=900)
     made_of = [origin.name, version, settings, digest_of(FILES), inspect.getsource(spoil) if spoil else "",
-               inspect.getsource(make), inspect.getsource(put_files), inspect.getsource(without_package_tools), *LEFT_OUT,
-               *KERNEL_KEPT]
+               inspect.getsource(make), inspect.getsource(put_files), inspect.getsource(leave_out), *LEFT_OUT,
+               *PACKAGE_TOOLS, *KERNEL_KEPT, *MASKED, *GENERATORS_KEPT, *UDEV_RULES_KEPT, writable]
     return cached("rootfs", ".img", made_of, make)
 
 

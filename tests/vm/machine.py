@@ -32,6 +32,10 @@ INSIDE = "10.0.2.100"           # the address in the machine that leads to servi
 PROMPT = b"gateway# "
 
 
+def accelerator():
+    return os.environ.get("OTAD_VM_ACCEL", "tcg")
+
+
 class Lost(RuntimeError):
     """The machine is not there, or does not answer; the text has the end of its console."""
 
@@ -52,7 +56,8 @@ class Machine:
         self.console = bytearray()      # all that came over the serial line, of all starts
         self.changed = threading.Condition()
         self.starts, self.process, self.running = 0, None, False
-        self._serial = self._qmp = None
+        self.start_seconds = None       # what the last start took that came as far as a shell
+        self._serial = self._qmp = self._started = None
         self._marks = itertools.count(1)
         self._keeper = None
         self.link_up = True
@@ -110,7 +115,7 @@ class Machine:
             log.touch()
             drive = (f"driver=blklogwrites,file.driver=file,file.filename={self.disk},log.driver=file,"
                      f"log.filename={log}")
-        return [QEMU, "-machine", "q35", *ACCEL[os.environ.get("OTAD_VM_ACCEL", "tcg")], "-smp", N_CPUS, "-m", "512",
+        return [QEMU, "-machine", "q35", *ACCEL[accelerator()], "-smp", N_CPUS, "-m", "512",
                 "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-no-reboot", *self.firmware,
                 "-chardev", f"socket,id=s0,server=on,wait=on,{sockets[0]}", "-serial", "chardev:s0",
                 "-chardev", f"socket,id=q0,server=on,wait=off,{sockets[1]}", "-mon", "chardev=q0,mode=control",
@@ -121,7 +126,7 @@ class Machine:
 
     def _start(self, snapshot=None):
         self.starts += 1
-        self.reason = None
+        self.reason, self._started = None, None if snapshot else time.monotonic()
         command = self.command() + (["-loadvm", snapshot] if snapshot else [])
         with open(self.folder / "qemu.log", "a") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -175,6 +180,8 @@ class Machine:
 
     def _say(self, data):
         self.console += data
+        if self._started and PROMPT in self.console[self.console_start:]:
+            self.start_seconds, self._started = time.monotonic() - self._started, None
         if self.watcher:
             self.watcher(bytes(data))
         with open(self.folder / "console.log", "ab") as log:

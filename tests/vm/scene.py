@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 from cloud import Cloud, OtaFile
@@ -12,6 +13,7 @@ from . import image
 from .machine import PATIENCE, Machine
 
 THING, HOST = "gateway-1", "cloud.test"
+OTHER = {"A": "B", "B": "A"}
 APP = """#!/bin/sh
 # The gateway's own program, version {version}.
 case ${{1-}} in
@@ -46,9 +48,10 @@ def factory_data(folder, cloud, signer):
 
 
 class Scene:
-    """`cloud`, `machine`, and what tests ask about both. `pki` is a folder of a cloud whose certificates are used again."""
+    """`cloud`, `machine`, and what tests ask about both. `pki` is a folder of a cloud whose certificates are used again;
+    `put` files are found in /data of a new machine."""
 
-    def __init__(self, folder, slot_a, pki=None, clock=None):
+    def __init__(self, folder, slot_a, pki=None, clock=None, put=()):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         if pki:
@@ -61,6 +64,8 @@ class Scene:
             self.disk = self.folder / "disk"
             if slot_a:
                 data = factory_data(self.folder / "data", self.cloud, self.signer)
+                for path in put:
+                    shutil.copy(path, data)
                 image.make_disk(self.disk, slot_a, data)
                 shutil.rmtree(data)
             self.machine = self.new_machine(clock=clock)
@@ -106,6 +111,13 @@ class Scene:
     def status(self):
         return json.loads(self.machine.run("otactl status --json"))
 
+    def wait_written(self, n_bytes, timeout=60):
+        """Until so much of an image is on its target."""
+        deadline = time.monotonic() + timeout * PATIENCE
+        while sum(target["written"] for target in self.status()["targets"]) < n_bytes:
+            assert time.monotonic() < deadline, self.report()
+            time.sleep(0.5)
+
     def slot(self):
         return re.search(r"rauc\.slot=(\w)", self.machine.run("cat /proc/cmdline"))[1]
 
@@ -132,5 +144,7 @@ class Scene:
 
 
 def wait_idle(scene, timeout=60):
-    """Until otad has nothing more to do, and what was written is on the disk."""
-    scene.machine.run("until otactl status | grep -q '^State *idle'; do sleep 0.3; done; sync", timeout=timeout)
+    """Until otad has nothing more to do, and what was written is on the disk. At its start otad is idle, too, as it has
+    not asked otad-installer yet."""
+    scene.machine.run("until otactl status | grep -q '^State *idle' && [ ! -e /var/lib/otad-installer/session ]; "
+                      "do sleep 0.3; done; sync", timeout=timeout)

@@ -1,56 +1,46 @@
 """The power is cut at random moments of updates, and the machine switched on again."""
 
-import random
-
 import pytest
 
 from . import image
-from .power import MOMENTS, check_end, cut_at
+from .power import MOMENTS, Cutter
 
 ANY_VERSION = (("selftest:", "version: { allow-downgrade = true; };\nselftest:"),)
-OTHER = {"A": "B", "B": "A"}
 ALLOWED = ["duplicate-client-id"]       # a machine that is back before the broker has noticed that it had gone
 
 
-def cut_updates(scene, capsys, *updates):
-    """Each update is (version, moments to cut the power at)."""
-    chance, slot, lines, n_cuts = random.Random(), "A", [], 0
-    for version, moments in updates:
-        job = scene.queue(("rootfs.img", image.rootfs(version)))
-        lines += [cut_at(scene, job, moment, chance, OTHER[slot]) for moment in moments]
-        n_cuts += len(moments)
-        execution = scene.wait_end(job, ("SUCCEEDED", "FAILED"), 180)
-        lines.append(f"  -> {execution.status} {execution.details.get('error', '')}")
-        slot = check_end(scene, execution, slot)
-    scene.cloud.assert_clean(allow=ALLOWED)
-    with capsys.disabled():
-        print("\n" + "\n".join(lines) + f"\npower cuts in the machine: {n_cuts} tried, 0 failed")
-
-
-def test_two_cuts(warm, capsys):
-    """While the image is written, and before the new software has called itself good."""
-    cut_updates(warm, capsys, ("2.0.0", ["install", "first start"]))
-
-
+@pytest.mark.quick
 def test_five_cuts(warm, capsys):
-    """In one update, which may be one that the last cut has made fall back, and in the commit of another one."""
-    cut_updates(warm, capsys, ("2.0.0", ["download", "install", "activation", "first start"]), ("3.0.0", ["commit"]))
+    """One at each of the moments, in one update; and in further ones, where that fell back before it came to the last."""
+    cutter, slot, left = Cutter(warm), "A", list(MOMENTS)
+    for version in ("2.0.0", "3.0.0", "4.0.0", "5.0.0"):
+        slot, left = cutter.update(image.rootfs(version), version, left, slot)
+        if not left:
+            break
+    with capsys.disabled():
+        print(f"\n{cutter}\npower cuts in the machine: {cutter.n_cuts} tried, 0 failed")
+    assert not left, f"{left} did not come in any update"
+    warm.cloud.assert_clean(allow=ALLOWED)
 
 
+@pytest.mark.long
 def test_many_cuts(warm, request, capsys):
-    """One update after another, two cuts in each."""
+    """One update after another, each cut in its download, installation and activation, and then in the first start or
+    the commit."""
     if not request.config.getoption("--long"):
         pytest.skip("only with --long")
-    chance, slot, n_cuts = random.Random(), "A", 0
-    images = [image.rootfs(version, settings=ANY_VERSION) for version in ("2.0.0", "3.0.0")]
-    while n_cuts < 200:
-        images.reverse()
-        job = warm.queue(("rootfs.img", images[0]))
-        moments = sorted(chance.sample(list(MOMENTS), 2), key=list(MOMENTS).index)
-        lines = [cut_at(warm, job, moment, chance, OTHER[slot]) for moment in moments]
-        execution = warm.wait_end(job, ("SUCCEEDED", "FAILED"), 180)
-        slot = check_end(warm, execution, slot)
-        n_cuts += len(lines)
+    cutter, slot, n_lines = Cutter(warm), "A", 0
+    new = {version: image.rootfs(version, settings=ANY_VERSION) for version in ("2.0.0", "3.0.0")}
+    n_wanted = request.config.getoption("--cuts")
+    with capsys.disabled():
+        print(f"\n{cutter}", flush=True)
+    while cutter.n_cuts < n_wanted:
+        moments = [*list(MOMENTS)[:3], cutter.chance.choice(["first start", "commit"])]
+        version = "3.0.0" if warm.version() == "2.0.0" else "2.0.0"
+        slot, _ = cutter.update(new[version], version, moments, slot)
         with capsys.disabled():
-            print(f"\n{n_cuts}: {'; '.join(lines)} -> {execution.status} {execution.details.get('error', '')}", end="")
+            print("\n".join(cutter.lines[n_lines:]) + f"\n{cutter.n_cuts} cuts", flush=True)
+        n_lines = len(cutter.lines)
     warm.cloud.assert_clean(allow=ALLOWED)
+    with capsys.disabled():
+        print(f"\npower cuts in the machine: {cutter.n_cuts} tried, 0 failed")

@@ -10,7 +10,7 @@
 OTAD_VERSION = 0.1.0
 OTAD_LICENSE = Apache-2.0
 OTAD_LICENSE_FILES = LICENSE
-OTAD_DEPENDENCIES = c-ares cjson host-pkgconf libcbor libconfig libcurl mosquitto openssl systemd
+OTAD_DEPENDENCIES = c-ares cjson host-pkgconf libaio libcbor libconfig libcurl mosquitto openssl systemd
 OTAD_CONF_OPTS = -Dtests=false -Dfuzzers=false -Dwerror=false
 
 define OTAD_USERS

@@ -19,8 +19,8 @@ python () {
 inherit meson pkgconfig systemd useradd features_check
 REQUIRED_DISTRO_FEATURES = "systemd"
 
-# oe-core: curl, openssl, systemd. meta-oe: c-ares, cjson, libcbor, libconfig. meta-networking: mosquitto.
-DEPENDS = "c-ares cjson curl libcbor libconfig mosquitto openssl systemd"
+# oe-core: curl, libaio, openssl, systemd. meta-oe: c-ares, cjson, libcbor, libconfig. meta-networking: mosquitto.
+DEPENDS = "c-ares cjson curl libaio libcbor libconfig mosquitto openssl systemd"
 
 # "tests" builds the unit tests, for a look at them by meson in the work folder; nothing of them is installed.
 PACKAGECONFIG ?= ""
