@@ -4,8 +4,6 @@ import hashlib
 import re
 from itertools import groupby
 
-import pytest
-
 from . import image
 from .scene import wait_idle
 
@@ -35,7 +33,6 @@ def updated(scene, new, slot, version):
     assert not variables.get("OTAD_TRIAL"), variables
 
 
-@pytest.mark.quick
 def test_there(warm):
     """Download, reboot into the new slot, self-test, commit."""
     updated(warm, image.rootfs("2.0.0"), "B", "2.0.0")
