@@ -195,7 +195,7 @@ def mqtt(stage, folder, tools, runs, quick, say):
         slots = [stack.enter_context(contextlib.closing(Slot(folder, f"m{n}", AWS_FILE + MIB))) for n in "AB"]
         rows += _mqtt_near(Streams(stage, folder, tools, AWS_FILE, slots), runs)
         say("MQTT without delay is done")
-        rows += _mqtt_far(Streams(stage, folder, tools, (1 if quick else 8) * MIB, slots), runs, quick)
+        rows += _mqtt_far(Streams(stage, folder, tools, (2 if quick else 8) * MIB, slots), runs, quick)
         say("MQTT with delay and AWS's limits is done")
         rows += _mqtt_far_free(Streams(stage, folder, tools, AWS_FILE, slots), runs, quick)
     return rows
