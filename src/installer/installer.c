@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file-util.h"
@@ -480,6 +481,21 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
+/* Two installers with one record would undo each other's work. One that was killed may leave a child behind which
+ * holds the lock until its exec, and may itself be waiting for a write to end. */
+static int lock_state(int fd)
+{
+        enum { TRIES = 40 };
+        const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
+
+        for (int n = 1; flock(fd, LOCK_EX | LOCK_NB) < 0; n++) {
+                if (errno != EWOULDBLOCK || n == TRIES)
+                        return errno == EWOULDBLOCK ? -EBUSY : -errno;
+                (void)nanosleep(&pause, NULL);
+        }
+        return 0;
+}
+
 static int open_state(Installer *i)
 {
         const char *path = i->config->paths.installer_state;
@@ -491,10 +507,9 @@ static int open_state(Installer *i)
         i->state_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (i->state_fd < 0)
                 return log_error_errno(-errno, "Cannot open the state directory %s: %m", path);
-        /* Two installers with one record would undo each other's work. */
-        if (flock(i->state_fd, LOCK_EX | LOCK_NB) < 0)
-                return log_error_errno(errno == EWOULDBLOCK ? -EBUSY : -errno,
-                                       "Cannot lock the state directory %s, is another installer running? %m", path);
+        r = lock_state(i->state_fd);
+        if (r < 0)
+                return log_error_errno(r, "Cannot lock the state directory %s, is another installer running? %m", path);
         return 0;
 }
 

@@ -27,7 +27,7 @@ from cloud.job_queue import TERMINAL
 from e2e.scene import PROTOCOLS, REASONS
 from gateway import Gateway, make_image
 from gateway.config import merge
-from gateway.programs import Program, kill_leftover, start_time
+from gateway.programs import Program
 
 from .storage import Storage
 
@@ -118,34 +118,6 @@ def make_folder():
     return Path(tempfile.mkdtemp(prefix="otad-crash-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
 
 
-def session_members(leader):
-    """The processes that a program with a session of its own has left behind."""
-    found = []
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{entry.name}/stat", encoding="ascii", errors="replace") as file:
-                state, _, _, session = file.read().rpartition(")")[2].split()[:4]
-        except (OSError, ValueError):
-            continue
-        if int(session) == leader and state != "Z":
-            found.append((int(entry.name), start_time(int(entry.name))))
-    return found
-
-
-def end_session(leader):
-    """Kills what is left of a session and waits till it is gone, as systemd does before it starts a unit again."""
-    deadline = time.monotonic() + 5
-    while True:
-        left = session_members(leader)
-        for leftover in left:
-            kill_leftover(leftover)
-        if not left or time.monotonic() > deadline:
-            return
-        time.sleep(0.002)
-
-
 class CrashProgram(Program):
     """A daemon with the shim, ended by it in the start and at the call that were asked for."""
 
@@ -184,20 +156,17 @@ class CrashProgram(Program):
 
     def end(self, signum=signal.SIGTERM):
         """As usual, but it may be killed on the way out."""
-        before, pid = len(self.problems), self.pid
+        before = len(self.problems)
         super().end(signum)
-        if pid:
-            end_session(pid)
         killed = f"{self.name} ended with -9 on SIGTERM, not with 0"
         if killed in self.problems[before:] and self.crash and self.n_starts == self.crash.start:
             self.problems.remove(killed)
             self.n_crashes += 1
 
     def bury(self):
-        """What systemd does when the main process of a unit is gone."""
-        process, self._process = self._process, None
-        process.wait()
-        end_session(process.pid)
+        """The shim has killed what it had started, too, as systemd does when the main process of a unit is gone."""
+        self._process.wait()
+        self._process = None
         self.is_down = True
         self.n_crashes += 1
 

@@ -54,8 +54,21 @@ static unsigned long die_at, n_calls;
 static char root[512];
 static size_t n_root;
 
+/* A hook leads a session of its own, with all that it has started. */
+static void kill_children(void)
+{
+        FILE *children = fopen("/proc/thread-self/children", "re");
+        int pid;
+
+        while (children && fscanf(children, "%d", &pid) == 1) {
+                syscall(SYS_kill, -pid, SIGKILL);
+                syscall(SYS_kill, pid, SIGKILL);
+        }
+}
+
 static void die(void)
 {
+        kill_children();
         syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
         for (;;)
                 pause();

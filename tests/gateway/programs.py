@@ -40,21 +40,41 @@ def descendants(pid):
     return found
 
 
-def start_time(pid):
+def stat_fields(pid):
+    """Of proc(5), from the state on; ("gone",) for a process that is not there."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return None
+        return ("gone",)
 
 
-def kill_leftover(leftover):
-    """What a unit's control group is for: nothing outlives the daemon it belongs to."""
-    pid, started = leftover
-    if started is not None and start_time(pid) == started:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+def start_time(pid):
+    fields = stat_fields(pid)
+    return fields[19] if len(fields) > 19 else None
+
+
+def is_alive(process):
+    pid, started = process
+    fields = stat_fields(pid)
+    return len(fields) > 19 and fields[19] == started and fields[0] != "Z"
+
+
+def wait_until(is_so, seconds):
+    deadline = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def end_leftovers(leftovers):
+    """What a unit's control group is for: nothing outlives the daemon it belongs to. One that is between its fork and
+    its exec still holds the daemon's locks, so they have to be gone before the daemon may start again."""
+    for leftover in leftovers:
+        if is_alive(leftover):
+            try:
+                os.kill(leftover[0], signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+    wait_until(lambda: not any(map(is_alive, leftovers)), 5)
 
 
 class Program:
@@ -99,7 +119,9 @@ class Program:
         process, self._process = self._process, None
         if process is None:
             return
-        process.send_signal(signal.SIGSTOP)     # so that it starts nothing more while we look
+        # It is to start nothing more while we look: it has stopped (T), or will before it runs its next line (D).
+        process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: stat_fields(process.pid)[0] in ("T", "D", "Z", "gone"), 1)
         started_by_it = descendants(process.pid)
         process.send_signal(signum)
         process.send_signal(signal.SIGCONT)
@@ -109,8 +131,7 @@ class Program:
             self.problems.append(f"{self.name} did not end within {self.STOP_SECONDS} s of signal {signum}")
             process.kill()
             process.wait()
-        for leftover in started_by_it:
-            kill_leftover(leftover)
+        end_leftovers(started_by_it)
         # One that has hardly begun to run may not have said yet what it does on SIGTERM.
         young = time.monotonic() - self._started < 0.5 and process.returncode == -signal.SIGTERM
         if signum == signal.SIGTERM and process.returncode != 0 and not young:
