@@ -509,7 +509,8 @@ static int open_state(Installer *i)
                 return log_error_errno(-errno, "Cannot open the state directory %s: %m", path);
         r = lock_state(i->state_fd);
         if (r < 0)
-                return log_error_errno(r, "Cannot lock the state directory %s, is another installer running? %m", path);
+                return log_error_errno(r, "Cannot lock the state directory %s, is another installer running? %m",
+                                       path);
         return 0;
 }
 

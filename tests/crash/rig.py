@@ -125,7 +125,7 @@ class CrashProgram(Program):
         super().__init__(program.name, "/usr/bin/env", [], program.log)
         self.crash = crash if crash and crash.program == program.name else None
         self.record = folder / "calls"
-        self._command = [str(program.path), *program._arguments]
+        self._command = [str(program.path), *program.arguments]
         self._variables = [f"LD_PRELOAD={shim}", f"CRASH_LOG={self.record}", f"CRASH_ROOT={folder}",
                            f"CRASH_DATA={int(with_data)}"]
         self.started_at = 0.0
@@ -136,7 +136,7 @@ class CrashProgram(Program):
         armed = []
         if self.crash and self.n_starts + 1 == self.crash.start and not self.running:
             armed = [f"CRASH_AT={self.crash.call}", f"CRASH_AFTER={int(self.crash.after)}"]
-        self._arguments = [*self._variables, *armed, *self._command]
+        self.arguments = [*self._variables, *armed, *self._command]
         if not self.running:
             self.started_at = time.time()
         super().start(note)

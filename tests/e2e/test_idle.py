@@ -18,7 +18,7 @@ class Activated:
 
     def __init__(self, program, path, log):
         self._command = ["/bin/sh", "-c", 'exec env LISTEN_PID=$$ LISTEN_FDS=1 "$@" 3<&0 0</dev/null', "sh",
-                         str(program.path), *program._arguments]
+                         str(program.path), *program.arguments]
         self._log, self.n_starts, self._process, self._over = log, 0, None, False
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(path))

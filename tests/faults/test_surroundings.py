@@ -1,7 +1,10 @@
 """What otad lives among: hooks and boot scripts that misbehave, D-Bus that is not there, an installer that hangs."""
 
+import fcntl
 import os
 import signal
+import subprocess
+import threading
 import time
 import unicodedata
 
@@ -171,6 +174,27 @@ def test_installer_never_there(make_scene):
     assert scene.cloud.execution("gateway-1", job).status == "QUEUED"
     scene.gateway.start("otad-installer")
     scene.expect_success(job, IMAGE, "1.1.0")
+
+
+def test_installer_waits_for_its_lock(make_scene):
+    """One that was killed may leave it held for a moment."""
+    scene = make_scene()
+    folder = os.open(scene.gateway.folder / "installer-state", os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    threading.Timer(0.5, os.close, [folder]).start()
+    scene.power_on()
+    scene.expect_success(scene.update(IMAGE), IMAGE, "1.1.0")
+
+
+def test_two_installers(make_scene):
+    """The second one gives up, says why, and does no harm to the first."""
+    scene = make_scene().power_on()
+    first = scene.gateway.programs["otad-installer"]
+    scene.gateway.wait_output("otad", "Connected to otad-installer")
+    second = subprocess.run([first.path, *first.arguments], capture_output=True, text=True, timeout=20, check=False)
+    assert second.returncode == 1
+    assert "is another installer running?" in second.stderr
+    scene.expect_success(scene.update(IMAGE), IMAGE, "1.1.0")
 
 
 def test_installer_restarted_again_and_again(make_scene):

@@ -88,7 +88,7 @@ class Program:
 
     def __init__(self, name, path, arguments, log):
         self.name, self.path, self.log = name, path, Path(log)
-        self._arguments = [str(a) for a in arguments]
+        self.arguments = [str(a) for a in arguments]
         self._process = None
         self.n_starts = 0
         self.problems = []
@@ -110,7 +110,7 @@ class Program:
         guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         with open(self.log, "ab", buffering=0) as log:
             log.write(f"----- start {self.n_starts} of {self.name}{note}\n".encode())
-            self._process = subprocess.Popen([*guard, str(self.path), *self._arguments], stdin=subprocess.DEVNULL,
+            self._process = subprocess.Popen([*guard, str(self.path), *self.arguments], stdin=subprocess.DEVNULL,
                                              stdout=log, stderr=log, cwd="/", start_new_session=True)
 
     def end(self, signum=signal.SIGTERM):
