@@ -39,16 +39,15 @@ static int call_on_reply(sd_bus_message *m, void *userdata, sd_bus_error *reterr
         c->life_usec = now_usec();
         if (wire)
                 link_error_parse(wire, &error);
-        call->finish(call, m, wire ? &error : NULL);
+        call->answer.finish(&call->answer, m, wire ? &error : NULL);
         link_call_free(call);
         if (c->up)
                 link_client_arm(c);
         return 0;
 }
 
-/* Takes `m`, which may be NULL where building it failed with `r`. On success the client holds *ret until its
- * answer. */
-static int client_call(LinkClient *c, sd_bus_message *m, int r, LinkFinishFn finish, void *userdata, LinkCall **ret)
+/* Takes `m`, which may be NULL where building it failed with `r`. */
+static int client_call(LinkClient *c, sd_bus_message *m, int r, LinkAnswer answer)
 {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *owned = m;
         LinkCall *call;
@@ -59,8 +58,7 @@ static int client_call(LinkClient *c, sd_bus_message *m, int r, LinkFinishFn fin
         if (!call)
                 return -ENOMEM;
         call->client = c;
-        call->finish = finish;
-        call->userdata = userdata;
+        call->answer = answer;
         call->sent_usec = now_usec();
         /* Deadlines are ours: sd-bus would count from the start of the call. */
         r = sd_bus_call_async(c->bus, &call->slot, owned, call_on_reply, call, USEC_INFINITY);
@@ -77,7 +75,6 @@ static int client_call(LinkClient *c, sd_bus_message *m, int r, LinkFinishFn fin
                 c->calls->previous = call;
         c->calls = call;
         link_client_arm(c);
-        *ret = call;
         return 0;
 }
 
@@ -88,38 +85,35 @@ static int client_message(LinkClient *c, const char *member, sd_bus_message **re
         return sd_bus_message_new_method_call(c->bus, ret, NULL, LINK_PATH, LINK_INTERFACE, member);
 }
 
-static void set_unreadable(LinkError *error)
+static const LinkError *unreadable(LinkError *error)
 {
         link_error_set(error, LINK_ERROR_FAILED, FAILURE_INSTALLER, "the installer's answer cannot be read");
+        return error;
 }
 
-static void finish_done(LinkCall *call, sd_bus_message *reply, const LinkError *error)
+static void finish_done(const LinkAnswer *answer, sd_bus_message *reply, const LinkError *error)
 {
-        call->fn.done(error, call->userdata);
+        answer->done(error, answer->userdata);
 }
 
-static void finish_state(LinkCall *call, sd_bus_message *reply, const LinkError *error)
+static void finish_state(const LinkAnswer *answer, sd_bus_message *reply, const LinkError *error)
 {
-        LinkError unreadable;
+        LinkError own;
         LinkState state;
 
-        if (!error && link_state_read(reply, &state) < 0) {
-                set_unreadable(&unreadable);
-                error = &unreadable;
-        }
-        call->fn.state(error, error ? NULL : &state, call->userdata);
+        if (!error && link_state_read(reply, &state) < 0)
+                error = unreadable(&own);
+        answer->state(error, error ? NULL : &state, answer->userdata);
 }
 
-static void finish_begin(LinkCall *call, sd_bus_message *reply, const LinkError *error)
+static void finish_begin(const LinkAnswer *answer, sd_bus_message *reply, const LinkError *error)
 {
-        LinkError unreadable;
+        LinkError own;
         LinkOffsets offsets;
 
-        if (!error && link_offsets_read(reply, &offsets) < 0) {
-                set_unreadable(&unreadable);
-                error = &unreadable;
-        }
-        call->fn.begin(error, error ? NULL : &offsets, call->userdata);
+        if (!error && link_offsets_read(reply, &offsets) < 0)
+                error = unreadable(&own);
+        answer->begin(error, error ? NULL : &offsets, answer->userdata);
 }
 
 /* A pipe and nothing else, so that writing to it can only mean what we think it means. */
@@ -140,187 +134,129 @@ static int read_pipe(sd_bus_message *m)
         return r < 0 ? r : TAKE_FD(fd);
 }
 
-static void finish_write(LinkCall *call, sd_bus_message *reply, const LinkError *error)
+static void finish_write(const LinkAnswer *answer, sd_bus_message *reply, const LinkError *error)
 {
-        LinkError unreadable;
+        LinkError own;
         int fd = -1;
 
         if (!error) {
                 fd = read_pipe(reply);
-                if (fd < 0) {
-                        set_unreadable(&unreadable);
-                        error = &unreadable;
-                }
+                if (fd < 0)
+                        error = unreadable(&own);
         }
-        call->fn.write(error, error ? -1 : fd, call->userdata);
+        answer->write(error, error ? -1 : fd, answer->userdata);
 }
 
-static void finish_activate(LinkCall *call, sd_bus_message *reply, const LinkError *error)
+static void finish_activate(const LinkAnswer *answer, sd_bus_message *reply, const LinkError *error)
 {
-        LinkError unreadable;
+        LinkError own;
         int reboot_needed = 0;
 
-        if (!error && sd_bus_message_read_basic(reply, 'b', &reboot_needed) <= 0) {
-                set_unreadable(&unreadable);
-                error = &unreadable;
-        }
-        call->fn.activate(error, reboot_needed, call->userdata);
+        if (!error && sd_bus_message_read_basic(reply, 'b', &reboot_needed) <= 0)
+                error = unreadable(&own);
+        answer->activate(error, reboot_needed, answer->userdata);
 }
 
-static void finish_history(LinkCall *call, sd_bus_message *reply, const LinkError *error)
+static void finish_history(const LinkAnswer *answer, sd_bus_message *reply, const LinkError *error)
 {
         _cleanup_free_ LinkHistoryEntry *entries = NULL;
-        LinkError unreadable;
+        LinkError own;
         size_t n = 0;
 
-        if (!error && link_history_read(reply, &entries, &n) < 0) {
-                set_unreadable(&unreadable);
-                error = &unreadable;
-        }
-        call->fn.history(error, entries, n, call->userdata);
+        if (!error && link_history_read(reply, &entries, &n) < 0)
+                error = unreadable(&own);
+        answer->history(error, entries, n, answer->userdata);
 }
 
-static int client_call_plain(LinkClient *c, const char *member, LinkDoneFn done, void *userdata)
+static int call_plain(LinkClient *c, const char *member, LinkAnswer answer)
 {
         sd_bus_message *m = NULL;
-        LinkCall *call;
         int r;
 
         r = client_message(c, member, &m);
-        r = client_call(c, m, r, finish_done, userdata, &call);
-        if (r < 0)
-                return r;
-        call->fn.done = done;
-        return 0;
+        return client_call(c, m, r, answer);
 }
 
 int link_client_get_state(LinkClient *c, LinkStateFn done, void *userdata)
 {
-        sd_bus_message *m = NULL;
-        LinkCall *call;
-        int r;
-
-        r = client_message(c, "GetState", &m);
-        r = client_call(c, m, r, finish_state, userdata, &call);
-        if (r < 0)
-                return r;
-        call->fn.state = done;
-        return 0;
+        return call_plain(c, "GetState", (LinkAnswer){finish_state, userdata, .state = done});
 }
 
 int link_client_begin(LinkClient *c, const LinkBegin *begin, LinkBeginFn done, void *userdata)
 {
         sd_bus_message *m = NULL;
-        LinkCall *call;
         int r;
 
         r = client_message(c, "Begin", &m);
         if (r >= 0)
                 r = link_begin_append(m, begin);
-        r = client_call(c, m, r, finish_begin, userdata, &call);
-        if (r < 0)
-                return r;
-        call->fn.begin = done;
-        return 0;
+        return client_call(c, m, r, (LinkAnswer){finish_begin, userdata, .begin = done});
 }
 
 int link_client_write(LinkClient *c, unsigned file, uint64_t offset, LinkWriteFn done, void *userdata)
 {
         sd_bus_message *m = NULL;
-        LinkCall *call;
         int r;
 
         r = client_message(c, "Write", &m);
         if (r >= 0)
                 r = link_write_append(m, file, offset);
-        r = client_call(c, m, r, finish_write, userdata, &call);
-        if (r < 0)
-                return r;
-        call->fn.write = done;
-        return 0;
+        return client_call(c, m, r, (LinkAnswer){finish_write, userdata, .write = done});
 }
 
 int link_client_activate(LinkClient *c, LinkActivateFn done, void *userdata)
 {
-        sd_bus_message *m = NULL;
-        LinkCall *call;
-        int r;
-
-        r = client_message(c, "Activate", &m);
-        r = client_call(c, m, r, finish_activate, userdata, &call);
-        if (r < 0)
-                return r;
-        call->fn.activate = done;
-        return 0;
+        return call_plain(c, "Activate", (LinkAnswer){finish_activate, userdata, .activate = done});
 }
 
 int link_client_roll_back(LinkClient *c, const Failure *why, LinkDoneFn done, void *userdata)
 {
         sd_bus_message *m = NULL;
-        LinkCall *call;
         int r;
 
         r = client_message(c, "RollBack", &m);
         if (r >= 0)
                 r = link_roll_back_append(m, why);
-        r = client_call(c, m, r, finish_done, userdata, &call);
-        if (r < 0)
-                return r;
-        call->fn.done = done;
-        return 0;
+        return client_call(c, m, r, (LinkAnswer){finish_done, userdata, .done = done});
 }
 
 int link_client_revert(LinkClient *c, const LinkRevert *revert, LinkDoneFn done, void *userdata)
 {
         sd_bus_message *m = NULL;
-        LinkCall *call;
         int r;
 
         r = client_message(c, "Revert", &m);
         if (r >= 0)
                 r = link_revert_append(m, revert);
-        r = client_call(c, m, r, finish_done, userdata, &call);
-        if (r < 0)
-                return r;
-        call->fn.done = done;
-        return 0;
+        return client_call(c, m, r, (LinkAnswer){finish_done, userdata, .done = done});
 }
 
 int link_client_get_history(LinkClient *c, LinkHistoryFn done, void *userdata)
 {
-        sd_bus_message *m = NULL;
-        LinkCall *call;
-        int r;
-
-        r = client_message(c, "GetHistory", &m);
-        r = client_call(c, m, r, finish_history, userdata, &call);
-        if (r < 0)
-                return r;
-        call->fn.history = done;
-        return 0;
+        return call_plain(c, "GetHistory", (LinkAnswer){finish_history, userdata, .history = done});
 }
 
 int link_client_verify(LinkClient *c, LinkDoneFn done, void *userdata)
 {
-        return client_call_plain(c, "Verify", done, userdata);
+        return call_plain(c, "Verify", (LinkAnswer){finish_done, userdata, .done = done});
 }
 
 int link_client_reboot(LinkClient *c, LinkDoneFn done, void *userdata)
 {
-        return client_call_plain(c, "Reboot", done, userdata);
+        return call_plain(c, "Reboot", (LinkAnswer){finish_done, userdata, .done = done});
 }
 
 int link_client_self_test(LinkClient *c, LinkDoneFn done, void *userdata)
 {
-        return client_call_plain(c, "SelfTest", done, userdata);
+        return call_plain(c, "SelfTest", (LinkAnswer){finish_done, userdata, .done = done});
 }
 
 int link_client_commit(LinkClient *c, LinkDoneFn done, void *userdata)
 {
-        return client_call_plain(c, "Commit", done, userdata);
+        return call_plain(c, "Commit", (LinkAnswer){finish_done, userdata, .done = done});
 }
 
 int link_client_release(LinkClient *c, LinkDoneFn done, void *userdata)
 {
-        return client_call_plain(c, "Release", done, userdata);
+        return call_plain(c, "Release", (LinkAnswer){finish_done, userdata, .done = done});
 }

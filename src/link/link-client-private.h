@@ -11,15 +11,10 @@
 
 typedef struct LinkCall LinkCall;
 
-/* Reads the answer and calls back; `reply` is NULL where the call was lost. */
-typedef void (*LinkFinishFn)(LinkCall *call, sd_bus_message *reply, const LinkError *error);
-
-struct LinkCall {
-        LinkClient *client;
-        LinkCall *previous, *next;
-        sd_bus_slot *slot;
-        uint64_t sent_usec;
-        LinkFinishFn finish;
+/* Who waits for an answer, and how it is read; `reply` is NULL where the call was lost. */
+typedef struct LinkAnswer {
+        void (*finish)(const struct LinkAnswer *answer, sd_bus_message *reply, const LinkError *error);
+        void *userdata;
         union {
                 LinkDoneFn done;
                 LinkStateFn state;
@@ -27,8 +22,15 @@ struct LinkCall {
                 LinkWriteFn write;
                 LinkActivateFn activate;
                 LinkHistoryFn history;
-        } fn;
-        void *userdata;
+        };
+} LinkAnswer;
+
+struct LinkCall {
+        LinkClient *client;
+        LinkCall *previous, *next;
+        sd_bus_slot *slot;
+        uint64_t sent_usec;
+        LinkAnswer answer;
 };
 
 struct LinkClient {

@@ -74,7 +74,7 @@ void link_client_drop(LinkClient *c, const char *why)
                 LinkCall *call = calls;
 
                 calls = call->next;
-                call->finish(call, NULL, &error);
+                call->answer.finish(&call->answer, NULL, &error);
                 link_call_free(call);
         }
         if (c->known) {
