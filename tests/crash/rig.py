@@ -13,7 +13,9 @@ call, before or after it). What happens then is `how`:
 """
 
 import collections
+import contextlib
 import dataclasses
+import fcntl
 import os
 import shutil
 import signal
@@ -116,6 +118,22 @@ def build_shim(folder):
 def make_folder():
     """Where syncing costs nothing, if there is such a place: what is lost in a cut is decided by us."""
     return Path(tempfile.mkdtemp(prefix="otad-crash-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+
+
+@contextlib.contextmanager
+def between_calls(record):
+    """No program is amid a call that it has made but not written down yet."""
+    with open(record, "rb") as log:
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("a program has been in one call for 5 s") from None
+            time.sleep(0.0002)
+        yield
 
 
 class CrashProgram(Program):
@@ -230,7 +248,8 @@ class CrashGateway(Gateway):
             return
         how = self.crash.how
         if how != "process":
-            self._shut_down(signal.SIGKILL)
+            with between_calls(self.folder / "calls"):
+                self._shut_down(signal.SIGKILL)
         if how == "power":
             self._cut()
         self.look()

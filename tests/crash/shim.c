@@ -9,6 +9,9 @@
  *   CRASH_AFTER  1: die after that call took effect, not before
  *   CRASH_DATA   1: record what was changed
  *
+ * From before a recorded call until it is written down, a shared lock is held on the log. Who has it exclusively may end
+ * the process without losing a line.
+ *
  * The log has a line for each call, before it is made, and one for each change of a file, after it was made:
  *
  *   PROGRAM NUMBER CALL WHAT
@@ -41,6 +44,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -124,6 +128,13 @@ static void *real(const char *name)
         return found;
 }
 
+static void lock_log(int how)
+{
+        while (with_data && syscall(SYS_flock, LOG_FD, how) < 0)
+                if (errno != EINTR)
+                        abort();
+}
+
 /* The call is about to be made; dies here if it is the one. */
 static void count(const char *call, const char *what)
 {
@@ -131,6 +142,7 @@ static void count(const char *call, const char *what)
 
         if (!active)
                 return;
+        lock_log(LOCK_SH);
         n_calls++;
         note("%s %lu %s %s\n", program_invocation_short_name, n_calls, call, what);
         if (n_calls == die_at && !die_after)
@@ -138,11 +150,17 @@ static void count(const char *call, const char *what)
         errno = saved_errno;
 }
 
-/* The call was made. */
+/* The call was made, and is written down. */
 static void made(void)
 {
-        if (active && n_calls == die_at && die_after)
+        int saved_errno = errno;
+
+        if (!active)
+                return;
+        if (n_calls == die_at && die_after)
                 die();
+        lock_log(LOCK_UN);
+        errno = saved_errno;
 }
 
 typedef struct What {
