@@ -8,8 +8,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from cryptography import x509
+
 from boot.loaders import File, Grub, RaspberryPi, SystemdBoot, UBoot
 from cloud import Cloud, OtaFile, faults
+from cloud.pki import write_cert
 from gateway.image import make_image
 from package.container import Container
 
@@ -18,6 +21,7 @@ THING = "gateway-1"
 UNITS = ("otad.service", "otad-installer.socket", "otad-installer.service", "otad-selftest.service")
 
 TOOLS = ("grub-common", "libubootenv-tool")     # what boot scripts call
+TOKEN = ("libengine-pkcs11-openssl", "opensc", "softhsm2")      # what getting-started.md has installed
 
 CONFIG = """
 thing-name = "{thing}";
@@ -286,14 +290,17 @@ class Life:
 
     def step_documented(self):
         """Commands of the pages that need an installed and configured otad, as they stand there."""
-        look, prepare = self.shell_blocks("boot-loaders.md")
+        look, prepare = self.blocks("boot-loaders.md")
         self.machine.sh(f"mkdir -p /boot/grub\n{prepare}{look}rm -r /boot/grub")
-        self.machine.sh(self.shell_blocks("configuration.md")[0])
+        self.machine.sh(self.blocks("configuration.md")[0])
         self.cloud.wait_connected(THING, 30)
 
     @staticmethod
-    def shell_blocks(page):
-        return re.findall(r"^```sh\n(.*?)^```$", (TOP / "docs" / page).read_text(), re.M | re.S)
+    def blocks(page, heading="", language="sh"):
+        """The examples on a page of the docs, or after one of its headings, that are in a language."""
+        text = (TOP / "docs" / page).read_text()
+        fenced = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text[text.index(heading):], re.M | re.S)
+        return [block for its_language, block in fenced if its_language == language]
 
     def update(self, name, image, timeout=90):
         job = self.cloud.create_ota_update([THING], [OtaFile(name, image, self.signer)], protocols=("HTTP", "MQTT"))
@@ -390,6 +397,29 @@ class Life:
         self.check("the slot holds the image", m.path("/srv/slots/a").read_bytes()[:len(image)] == image)
         self.no_failed_units()
 
+    def step_token(self):
+        """A key on a token, by the commands of getting-started.md, but that AWS is not here to sign; otad reaches it from
+        within its sandbox, by what the example of a drop-in says of it."""
+        m = self.machine
+        m.write("/etc/apt/apt.conf.d/yes", 'APT::Get::Assume-Yes "true";\n')
+        heading = "#### A key on a token or in a TPM"
+        make, request = self.blocks("getting-started.md", heading)[:2]
+        m.sh("cd /root\n" + make + request)
+        csr = x509.load_pem_x509_csr(m.path("/root/device.csr").read_bytes())
+        write_cert(m.path("/etc/otad/tls/device.pem.crt"), self.cloud.authority.issue(THING, csr.public_key()))
+        m.path("/etc/otad/tls/device.pem.key").write_text("")       # of no use any more
+        keys = self.blocks("getting-started.md", heading, "")[0]
+        config = CONFIG.format(thing=THING, port=self.cloud.port).replace("broker: {", "broker: {\n" + keys)
+        m.write("/etc/otad/otad.conf", config)
+        example = m.path("/usr/share/doc/otad/examples/token.conf.example").read_text()
+        m.write("/etc/systemd/system/otad.service.d/token.conf", re.sub("^#(?=.*softhsm)", "", example, flags=re.M))
+        m.run("systemctl", "daemon-reload")
+        m.run("systemctl", "restart", "otad.service")
+        checked = m.run("otactl", "check", check=False)
+        self.check("otactl check finds the key on the token", "pkcs11" in checked, checked)
+        self.update("app", APP.format(version="4").encode())
+        self.no_failed_units()
+
     def step_remove(self):
         m = self.machine
         m.run("apt-get", "remove", "--yes", "--quiet", "otad")
@@ -400,11 +430,13 @@ class Life:
 
     def step_purge(self):
         m = self.machine
-        m.run("apt-get", "purge", "--yes", "--quiet", "--auto-remove", "otad", "ca-certificates", "openssl", *TOOLS)
+        m.run("apt-get", "purge", "--yes", "--quiet", "--auto-remove", "otad", "ca-certificates", "openssl", *TOOLS,
+              *TOKEN, "sensible-utils")
         self.check("purge removes state", not m.path("/var/lib/otad").exists() and
                    not m.path("/var/lib/otad-installer").exists() and not m.path("/run/otad").exists())
         self.check("but no keys", m.path("/etc/otad/tls/device.pem.key").exists())
-        m.sh("rm -r /etc/otad /etc/systemd/system/otad-installer.service.d /var/lib/gateway /var/lib/otad-boot/at.*")
+        m.sh("rm -r /etc/otad /etc/systemd/system/otad*.service.d /var/lib/gateway /var/lib/otad-boot/at.* "
+             "/etc/apt/apt.conf.d/yes /root/device.csr /var/lib/softhsm")
         m.run("systemctl", "daemon-reload")
         # Users, the stand-in for an application, and what packages leave behind that apt had brought along.
         others = re.compile(r"/(etc/(passwd|group|g?shadow)-?$|opt/gateway/|etc/ssl|usr/lib/ssl|usr/share/man/man\d$|"
