@@ -1,13 +1,31 @@
 /*
- * otactl suspend, resume, cancel: each one call to otad.
+ * otactl suspend, resume, cancel: each one call to otad, and where its socket refuses that, once more by the bus.
  */
 #include <errno.h>
 #include <stdio.h>
 
 #include "agent/control.h"
 #include "base/log.h"
+#include "base/time-util.h"
 #include "command.h"
 #include "manager.h"
+
+/* On a bus polkit may have somebody type a password, for which otad waits 120 s. */
+#define PERSON_TIMEOUT_USEC (130 * USEC_PER_SEC)
+
+static int ask(const Manager *m, const char *member, const char *why, sd_bus_error *reterr)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *call = NULL;
+        bool on_bus = m->destination;
+        int r;
+
+        r = sd_bus_message_new_method_call(m->bus, &call, m->destination, CONTROL_PATH, CONTROL_INTERFACE, member);
+        if (r >= 0 && why)
+                r = sd_bus_message_append(call, "s", why);
+        if (r >= 0)
+                r = sd_bus_message_set_allow_interactive_authorization(call, on_bus);
+        return r < 0 ? r : sd_bus_call(m->bus, call, on_bus ? PERSON_TIMEOUT_USEC : 0, reterr, NULL);
+}
 
 static int call(const Options *options, const char *member, const char *why, const char *done)
 {
@@ -25,8 +43,12 @@ static int call(const Options *options, const char *member, const char *why, con
                 manager_explain(r, unreached);
                 return EXIT_FAILED;
         }
-        r = sd_bus_call_method(manager.bus, manager.destination, CONTROL_PATH, CONTROL_INTERFACE, member, &error,
-                               NULL, why ? "s" : "", why);
+        r = ask(&manager, member, why, &error);
+        if (sd_bus_error_has_name(&error, SD_BUS_ERROR_ACCESS_DENIED) &&
+            manager_take_bus(event, options, &manager) >= 0) {
+                sd_bus_error_free(&error);
+                r = ask(&manager, member, why, &error);
+        }
         if (r >= 0) {
                 puts(done);
                 return EXIT_FINE;

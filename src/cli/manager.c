@@ -171,6 +171,24 @@ int manager_open(sd_event *event, const Options *options, Manager *ret, char **r
         return r;
 }
 
+int manager_take_bus(sd_event *event, const Options *options, Manager *m)
+{
+        const char *bus = options->config ? options->config->control.bus : "system";
+        _cleanup_(manager_done) Manager other = {0};
+        _cleanup_free_ char *status = NULL;
+        int r;
+
+        if (m->destination || options->socket_path || strcmp(bus, "none") == 0)
+                return -ENOTCONN;
+        r = open_name(event, bus, &other, &status);
+        if (r < 0)
+                return r;
+        manager_done(m);
+        *m = other;
+        other.bus = NULL;
+        return 0;
+}
+
 void manager_explain(int error, const char *why)
 {
         if (error == -ENOENT || error == -ECONNREFUSED)

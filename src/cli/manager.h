@@ -29,6 +29,12 @@ _must_use_ int manager_open(sd_event *event, const Options *options, Manager *re
 void manager_done(Manager *manager);
 
 /*
+ * From the socket to the bus, where polkit may let do what the socket refused. A negative errno where there is no such way,
+ * or it is taken already; then all stays as it was.
+ */
+_must_use_ int manager_take_bus(sd_event *event, const Options *options, Manager *manager);
+
+/*
  * One call without arguments. *ret is the caller's. A negative errno where otad does not answer or answers with an error;
  * `why` then says what.
  */

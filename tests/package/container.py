@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 PACKAGES = "systemd systemd-sysv dbus".split()
-# What control files name (shlibs: included), what the boot scripts call, a token, and what runs debian/tests.
+# What control files name (shlibs: included), what the boot scripts call, polkit, a token, and what runs debian/tests.
 OFFERED = """ca-certificates libaio1 libc-ares2 libcbor0.8 libcjson1 libconfig9 libcurl4 libmosquitto1 libssl3 libsystemd0
-    mosquitto openssl python3 python3-cbor2 python3-cryptography grub-common libubootenv-tool libengine-pkcs11-openssl opensc
-    softhsm2 autopkgtest dpkg-dev""".split()
+    mosquitto openssl python3 python3-cbor2 python3-cryptography grub-common libubootenv-tool polkitd
+    libengine-pkcs11-openssl opensc softhsm2 autopkgtest dpkg-dev""".split()
 RECIPE = r"""set -eu
 mkdir -p "$1/debs/partial"
 APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get install --yes --quiet=2 --download-only --no-install-recommends \

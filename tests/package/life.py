@@ -21,6 +21,7 @@ THING = "gateway-1"
 UNITS = ("otad.service", "otad-installer.socket", "otad-installer.service", "otad-selftest.service")
 
 TOOLS = ("grub-common", "libubootenv-tool")     # what boot scripts call
+POLKIT = ("polkitd", "libpam-systemd")
 TOKEN = ("libengine-pkcs11-openssl", "opensc", "softhsm2")      # what getting-started.md has installed
 
 CONFIG = """
@@ -50,6 +51,11 @@ echo "rauc.slot=$slot" >cmdline
 cat /proc/sys/kernel/random/uuid >/run/boot-id
 mkdir -p /var/lib/gateway
 head -n 1 /srv/slots/$(echo $slot | tr AB ab) >/var/lib/gateway/os-release
+"""
+POLKIT_RULE = """polkit.addRule(function(action, subject) {
+    if (action.id == "org.otad1.manage" && subject.user == "games")
+        return polkit.Result.YES;
+});
 """
 LOADER_UNIT = """[Unit]
 DefaultDependencies=no
@@ -257,6 +263,21 @@ class Life:
         m.run(*call, "Resume")
         m.run("otactl", "status")
 
+    def step_polkit(self):
+        """otactl for those whom the socket refuses: by the bus, for whom a rule of this machine lets."""
+        m = self.machine
+        m.run("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *POLKIT)
+        m.write("/etc/polkit-1/rules.d/10-otad.rules", POLKIT_RULE)
+        m.wait("systemctl is-active --quiet polkit || systemctl start polkit")
+
+        def otactl(user, command):
+            return m.run("setpriv", f"--reuid={user}", "--clear-groups", "otactl", command, check=False)
+        refused = otactl("nobody", "suspend")
+        self.check("nobody may not", "Only root" in refused, refused)
+        for command, says in ("suspend", "are suspended"), ("resume", "go on"):
+            told = otactl("games", command)
+            self.check(f"a user whom a rule lets may {command}", says in told, told)
+
     def sandboxed(self, *command, **environment):
         """Runs it in what otad-installer.service is allowed, as its hooks and boot scripts are; its output."""
         service = self.machine.path("/lib/systemd/system/otad-installer.service").read_text().split("[Service]")[1]
@@ -431,12 +452,13 @@ class Life:
     def step_purge(self):
         m = self.machine
         m.run("apt-get", "purge", "--yes", "--quiet", "--auto-remove", "otad", "ca-certificates", "openssl", *TOOLS,
-              *TOKEN, "sensible-utils")
+              *TOKEN, *POLKIT, "sensible-utils")
         self.check("purge removes state", not m.path("/var/lib/otad").exists() and
                    not m.path("/var/lib/otad-installer").exists() and not m.path("/run/otad").exists())
         self.check("but no keys", m.path("/etc/otad/tls/device.pem.key").exists())
         m.sh("rm -r /etc/otad /etc/systemd/system/otad*.service.d /var/lib/gateway /var/lib/otad-boot/at.* "
-             "/etc/apt/apt.conf.d/yes /root/device.csr /var/lib/softhsm")
+             "/etc/apt/apt.conf.d/yes /root/device.csr /var/lib/softhsm "
+             "/etc/polkit-1 /etc/xml")
         m.run("systemctl", "daemon-reload")
         # Users, the stand-in for an application, and what packages leave behind that apt had brought along.
         others = re.compile(r"/(etc/(passwd|group|g?shadow)-?$|opt/gateway/|etc/ssl|usr/lib/ssl|usr/share/man/man\d$|"
