@@ -303,7 +303,7 @@ class Rig:
         self.prepare, self.wreck, self.true_error, self.deaf = prepare, wreck, true_error, deaf
         self.build, self.shim = build, shim
         self.with_data = with_data or bool(crash and crash.how == "power")
-        self.settings = merge({"download": {"checkpoint-bytes": CHECKPOINT,
+        self.settings = merge({"download": {"checkpoint-bytes": CHECKPOINT, "stall-sec": 15,
                                             "block-bytes": 65536 if case.size > 1 << 20 else 16384},
                                "jobs": {"refresh-sec": 3600},      # nobody is to be saved by asking now and then
                                "selftest": {"timeout-sec": 30}, "reboot": {"timeout-sec": 20},

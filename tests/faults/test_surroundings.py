@@ -58,7 +58,7 @@ HOOKS = {
 @pytest.mark.parametrize("name", HOOKS)
 def test_hook(make_scene, name):
     script, error, end = HOOKS[name]
-    scene = make_scene(config={"hook": {"timeout-sec": 1 if error == "hook-timeout" else 4}})
+    scene = make_scene(config={"hook": {"timeout-sec": 1 if error == "hook-timeout" else 10}})
     replace_hook(scene, "post-install", script)
     started = time.monotonic()
     job = scene.power_on().update(IMAGE)
@@ -181,7 +181,7 @@ def test_installer_waits_for_its_lock(make_scene):
     scene = make_scene()
     folder = os.open(scene.gateway.folder / "installer-state", os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
-    threading.Timer(0.5, os.close, [folder]).start()
+    threading.Timer(0.2, os.close, [folder]).start()
     scene.power_on()
     scene.expect_success(scene.update(IMAGE), IMAGE, "1.1.0")
 
