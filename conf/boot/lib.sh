@@ -101,6 +101,14 @@ replace_file() {
 	put_in_place "$1"
 }
 
+# The bytes of $scratch over those of the file $1, which is as long, or new. For FAT, which an ESP is, and where a rename
+# lets two names share the new bytes for a moment: who clears that up after a power cut frees bytes that are in use.
+overwrite() {
+	output=$(dd if="$scratch" of="$1" bs=1024 conv=notrunc,fsync 2>&1) || die "$1 cannot be written: $output"
+	rm -f -- "$scratch"
+	scratch=''
+}
+
 # $scratch becomes the file $1.
 put_in_place() {
 	sync_paths "$scratch"

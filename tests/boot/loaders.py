@@ -156,7 +156,8 @@ class UBoot(Loader):
 
 class SystemdBoot(Loader):
     """The order of systemd-boot 252: entries without starts left last, then by sort-key; see its boot.c,
-    config_entry_compare(), and https://systemd.io/AUTOMATIC_BOOT_ASSESSMENT for the renaming."""
+    config_entry_compare(), and https://systemd.io/AUTOMATIC_BOOT_ASSESSMENT for the renaming. What names no kernel is no
+    entry."""
 
     name, trial_starts = "systemd-boot", 3
 
@@ -165,10 +166,10 @@ class SystemdBoot(Loader):
         self.store = self.esp / "loader" / "entries"
         self.store.mkdir(parents=True)
         (self.esp / "loader" / "loader.conf").write_text("timeout 0\ndefault otad-*\n")
-        for slot, number in ("a", 500000000), ("b", 500000001):
-            (self.store / f"otad-{slot}{'' if slot == 'a' else '+0'}.conf").write_text(
+        for slot, number in ("a", 500000000), ("b", 999999999):
+            (self.store / f"otad-{slot}.conf").write_text(
                 f"title Slot {slot.upper()}\nversion 1.{number % 10}\nsort-key otad-{number}\nlinux /{slot}/vmlinuz.efi\n"
-                f"options root=PARTLABEL=rootfs-{slot} rauc.slot={slot.upper()}\n")
+                f"initrd /{slot}/initrd.img\noptions root=PARTLABEL=rootfs-{slot} rauc.slot={slot.upper()}\n")
         (self.store / "memtest.conf").write_text("title Other\nsort-key memtest\nefi /memtest.efi\n")
         self.write_settings(ESP=self.esp)
 
@@ -178,9 +179,12 @@ class SystemdBoot(Loader):
             name = re.fullmatch(r"otad-([ab])(?:\+(\d+)(?:-(\d+))?)?\.conf", path.name)
             assert name, f"systemd-boot would not understand {path.name}"
             slot, left, done = name[1].upper(), name[2], int(name[3] or 0)
-            key = re.search(r"^sort-key (\S+)$", path.read_text(), re.M)[1]
+            text = path.read_bytes().decode(errors="replace")
+            if not re.search(r"^linux ", text, re.M):
+                continue
+            key = re.search(r"^sort-key (\S+)$", text, re.M)[1]
             found.append((left is not None and int(left) == 0, key, slot, left, done, path))
-        return sorted(found)
+        return sorted(found, key=lambda entry: entry[:3])
 
     def power_on(self):
         _, _, slot, left, done, path = self.entries()[0]
