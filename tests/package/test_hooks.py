@@ -8,7 +8,7 @@ import pytest
 HOOKS = Path(__file__).resolve().parent.parent.parent / "conf" / "hook"
 BOOT = HOOKS.parent / "boot"
 STAGES = ["pre-install", "post-install", "activate", "reboot", "selftest", "commit", "rollback", "cleanup"]
-PARTS = ["service", "container", "read-only-root", "raspberry-pi"]
+PARTS = ["service", "container", "read-only-root", "raspberry-pi", "systemd-boot"]
 
 
 class Device:
@@ -54,7 +54,7 @@ def device(tmp_path):
 def test_shellcheck():
     scripts = [p for p in [*HOOKS.iterdir(), *BOOT.iterdir(), HOOKS.parent.parent / "systemd" / "watch-trial"]
                if p.read_text().startswith("#!/bin/sh") or p.suffix == ".sh"]
-    assert len(scripts) == 12
+    assert len(scripts) == 13
     done = subprocess.run(["shellcheck", "--external-sources", f"--source-path={HOOKS.parent.parent}", *scripts],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
@@ -123,7 +123,8 @@ def test_parts_leave_other_targets_alone(device, part, stage):
     assert device.calls() == ([] if status == 77 else ["systemctl reboot"])
 
 
-@pytest.mark.parametrize("part,target", [("service", "app"), ("container", "container"), ("read-only-root", "app")])
+@pytest.mark.parametrize("part,target", [("service", "app"), ("container", "container"), ("read-only-root", "app"),
+                                         ("systemd-boot", "rootfs")])
 def test_parts_know_which_stages_are_theirs(device, part, target):
     assert device.run(part, "a-stage-of-the-future", OTAD_TARGET=target)[0] == 77
     assert device.calls() == []
@@ -203,3 +204,50 @@ def test_raspberry_pi_without_an_answer(device):
     assert device.run("raspberry-pi", "reboot", HOOK_BOOT_SCRIPT="/bin/false") == \
         (1, "the boot script does not tell how to restart")
     assert device.calls() == []
+
+
+@pytest.fixture
+def esp(device, tmp_path):
+    """A device whose new slot has a kernel and an initrd; systemd and mount are stood in for. Its boot script wants them in
+    /b of the ESP."""
+    (tmp_path / "slot" / "boot").mkdir(parents=True)
+    (tmp_path / "slot" / "boot" / "vmlinuz").write_bytes(b"MZ new kernel")
+    (tmp_path / "slot" / "boot" / "initrd.img").write_bytes(b"new initrd")
+    (tmp_path / "run").mkdir()
+    (device.tools / "systemd-run").write_text('#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do shift; done\n'
+                                              f'RUNTIME_DIRECTORY={tmp_path}/run exec "$@"\n')
+    (device.tools / "mount").write_text(f'#!/bin/sh\necho "mount $*" >>{device.log}\ncp -r "$3/." "$4"\n')
+    script = tmp_path / "boot-script"
+    script.write_text(f"#!/bin/sh\n[ \"$*\" = 'files B' ] && echo {tmp_path}/esp/b/vmlinuz {tmp_path}/esp/b/initrd.img\n")
+    script.chmod(0o755)
+    return tmp_path / "esp"
+
+
+def copy_kernel(device, esp, script="boot-script"):
+    slot = esp.parent / "slot"
+    return device.run("systemd-boot", "post-install", OTAD_TARGET="rootfs", OTAD_SLOT="B", OTAD_DEVICE=str(slot),
+                      HOOK_BOOT_SCRIPT=str(esp.parent / script))
+
+
+def test_systemd_boot(device, esp):
+    for kernel in b"MZ new kernel", b"MZ newer":
+        (esp.parent / "slot" / "boot" / "vmlinuz").write_bytes(kernel)
+        assert copy_kernel(device, esp) == (0, "")
+        assert device.calls() == [f"mount -o ro {esp.parent}/slot {esp.parent}/run"]
+        assert (esp / "b" / "vmlinuz").read_bytes() == kernel
+        assert (esp / "b" / "initrd.img").read_bytes() == b"new initrd"
+
+
+def test_systemd_boot_kernel_that_is_none(device, esp):
+    (esp.parent / "slot" / "boot" / "vmlinuz").write_bytes(b"")
+    assert copy_kernel(device, esp) == (1, "/boot/vmlinuz of the image is no program for EFI")
+    assert not esp.exists()
+
+
+def test_systemd_boot_image_without_an_initrd(device, esp):
+    (esp.parent / "slot" / "boot" / "initrd.img").unlink()
+    assert copy_kernel(device, esp) == (1, f"{esp}/b/initrd.img cannot be written")
+
+
+def test_systemd_boot_without_an_answer(device, esp):
+    assert copy_kernel(device, esp, "nowhere") == (1, "the boot script does not tell what slot B needs")
