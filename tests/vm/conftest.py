@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vm import image, machine, scene     # noqa: E402
+from vm import image, loaders, machine, scene     # noqa: E402
 from vm.scene import Scene, wait_idle    # noqa: E402
 
 
@@ -36,10 +36,16 @@ def host():
         pytest.skip(f"no virtual machine here: {lacking}")
 
 
-def make_ready(path):
+@pytest.fixture
+def loader(request):
+    """GRUB; or another one by its name, for a test that names it in its parameters."""
+    return getattr(request, "param", "grub")
+
+
+def make_ready(path, loader):
     """A gateway that runs version 1.0.0 from slot A, as a snapshot to be copied; and the certificates that it knows."""
     with tempfile.TemporaryDirectory() as folder:
-        scene = Scene(folder, image.rootfs("1.0.0"))
+        scene = Scene(folder, image.rootfs("1.0.0", loader=loader), loader=loader)
         try:
             image.run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", scene.disk, scene.folder / "ready")
             scene.disk = scene.folder / "ready"
@@ -54,25 +60,29 @@ def make_ready(path):
             scene.machine.cut()
             path.mkdir()
             shutil.copy(scene.disk, path / "disk")
+            if (scene.folder / "variables").exists():
+                shutil.copy(scene.folder / "variables", path)
             shutil.copytree(scene.cloud.folder / "pki", path / "pki")
         finally:
             scene.close()
 
 
-@pytest.fixture(scope="session")
-def ready():
+@pytest.fixture
+def ready(loader):
     """Kept between runs, as it takes as long as a start. A snapshot is for the PC that it was taken of."""
-    made_of = [image.rootfs("1.0.0").name, image.run(machine.QEMU, "--version"), machine.accelerator(), machine.N_CPUS,
-               *map(inspect.getsource, (machine, image, scene, make_ready))]
-    return image.cached("ready", "", made_of, make_ready)
+    made_of = [image.rootfs("1.0.0", loader=loader).name, image.run(machine.QEMU, "--version"), machine.accelerator(),
+               machine.N_CPUS, *map(inspect.getsource, (machine, image, loaders, scene, make_ready))]
+    return image.cached(f"ready-{loader}", "", made_of, lambda path: make_ready(path, loader))
 
 
 @pytest.fixture
-def warm(ready, tmp_path):
+def warm(ready, loader, tmp_path):
     """A scene with the machine running."""
-    scene = Scene(tmp_path / "scene", None, pki=ready / "pki")
+    scene = Scene(tmp_path / "scene", None, pki=ready / "pki", loader=loader)
     try:
-        shutil.copy(ready / "disk", scene.disk)
+        for path in ready.glob("*"):
+            if path.is_file():
+                shutil.copy(path, scene.folder)
         scene.machine = scene.new_machine(disk_format="qcow2")
         scene.machine.power_on("ready")
         scene.machine.adopt()
@@ -84,8 +94,8 @@ def warm(ready, tmp_path):
 
 
 @pytest.fixture
-def cold(tmp_path):
+def cold(loader, tmp_path):
     """A scene whose machine is still off."""
-    scene = Scene(tmp_path / "scene", image.rootfs("1.0.0"))
+    scene = Scene(tmp_path / "scene", image.rootfs("1.0.0", loader=loader), loader=loader)
     yield scene
     scene.close()

@@ -1,5 +1,5 @@
-"""What a gateway in a virtual machine is made of: Debian packages, root file systems, a disk with GRUB, all without loop
-mounts and kernel modules of the host. Needs root (for chroot), but not the network once the cache is filled.
+"""What a gateway in a virtual machine is made of: Debian packages, root file systems, a disk, all without loop mounts and
+kernel modules of the host. What depends on the boot loader is in loaders.py. Needs root (for chroot), but not the network once the cache is filled.
 
 What takes long is made once and kept in ${OTAD_VM_CACHE:-${XDG_CACHE_HOME:-/var/tmp}/otad-vm}, under a name that changes
 with whatever it is made of:
@@ -29,7 +29,7 @@ SOURCES = ("conf", "debian", "docs/man", "include", "src", "systemd", "meson.bui
 
 # Not the cloud kernel, which has no driver for the hardware watchdog.
 PACKAGES = """systemd systemd-sysv dbus udev linux-image-amd64 kmod iproute2 e2fsprogs util-linux ca-certificates
-    libcurl4 libmosquitto1 libcjson1 libcbor0.8 libconfig9 libaio1 libc-ares2 grub-common zstd""".split()
+    libcurl4 libmosquitto1 libcjson1 libcbor0.8 libconfig9 libaio1 libc-ares2 grub-common systemd-boot zstd""".split()
 # Of no use in the machine, and a cost at each start: an emulated processor needs half a second for a program that a real one
 # starts in a few milliseconds.
 MASKED = """apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
@@ -42,11 +42,12 @@ MASKED = """apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
     systemd-fsckd.service systemd-random-seed.service systemd-sysctl.service systemd-modules-load.service
     systemd-remount-fs.service systemd-tmpfiles-setup-dev.service systemd-tmpfiles-clean.timer kmod-static-nodes.service
     systemd-ask-password-console.path systemd-ask-password-wall.path proc-sys-fs-binfmt_misc.automount
-    systemd-initctl.socket systemd-journald-audit.socket""".split()
+    systemd-initctl.socket systemd-journald-audit.socket systemd-boot-system-token.service
+    systemd-boot-update.service""".split()
 # The same for the initramfs: what starts udev in it, and what looks for a disk to wake up from.
 INITRAMFS_LEFT_OUT = """hooks/udev hooks/dmsetup hooks/keymap hooks/resume hooks/thermal scripts/init-top/all_generic_ide
     scripts/init-top/keymap scripts/init-top/udev scripts/init-bottom/udev scripts/local-premount/resume""".split()
-GENERATORS_KEPT = ["systemd-fstab-generator"]
+GENERATORS_KEPT = ["systemd-fstab-generator", "systemd-bless-boot-generator"]
 UDEV_RULES_KEPT = ["50-udev-default.rules", "60-block.rules", "60-persistent-storage.rules", "99-systemd.rules"]
 # What a slot leaves out, as this machine's devices are known.
 LEFT_OUT = """usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/bash-completion usr/share/zoneinfo
@@ -63,7 +64,7 @@ PACKAGE_TOOLS = """usr/share/perl usr/share/perl5 usr/lib/x86_64-linux-gnu/perl 
     usr/lib/x86_64-linux-gnu/libdb-5.3.so usr/lib/x86_64-linux-gnu/libapt-pkg.so.6.0.0
     usr/lib/x86_64-linux-gnu/libapt-private.so.0.0.0 usr/lib/apt usr/lib/dpkg var/lib/dpkg""".split()
 KERNEL_KEPT = """crypto/crc32c_generic.ko arch/x86/crypto/crc32c-intel.ko lib/crc16.ko lib/libcrc32c.ko lib/crc-itu-t.ko
-    fs/autofs fs/ext4 fs/jbd2 fs/mbcache.ko fs/fat fs/nls fs/squashfs net/core drivers/virtio drivers/block/virtio_blk.ko
+    fs/autofs fs/efivarfs fs/ext4 fs/jbd2 fs/mbcache.ko fs/fat fs/nls fs/squashfs net/core drivers/virtio drivers/block/virtio_blk.ko
     drivers/net/virtio_net.ko drivers/net/net_failover.ko drivers/watchdog/i6300esb.ko drivers/watchdog/watchdog.ko
     drivers/char/hw_random""".split()
 
@@ -265,18 +266,20 @@ def replace(path, text, mode=0o644):
     path.chmod(mode)
 
 
-def rootfs(version, defect=None, settings=(), writable=False):
+def rootfs(version, defect=None, settings=(), writable=False, loader="grub"):
     """An image for a slot: software `version`, with a defect by name (see defects.py) and more settings of otad.conf. Where
     it is to be writable, it is an ext4 with the tools for packages instead of a squashfs."""
-    from . import defects      # which needs replace()
+    from . import defects, loaders      # which need replace()
 
     spoil = defects.ALL[defect] if defect else None
+    adapt = loaders.ALL[loader].adapt
     origin = tree()
 
     def make(path):
         copy = path.parent / "tree"
         run("cp", "-alT", origin, copy)
         put_files(copy)
+        adapt(copy)
         leave_out(copy, package_tools=writable)
         release = copy / "usr" / "lib" / "os-release"
         replace(release, release.read_text() + f"IMAGE_ID=gateway\nIMAGE_VERSION={version}\n")
@@ -294,8 +297,8 @@ def rootfs(version, defect=None, settings=(), writable=False):
             return
         run("mksquashfs", copy, path, "-noappend", "-comp", "gzip", "-Xcompression-level", "1", "-mkfs-time", "0", "-no-xattrs",
             "-no-progress", "-quiet", timeout=900)
-    made_of = [origin.name, version, settings, digest_of(FILES), inspect.getsource(spoil) if spoil else "",
-               inspect.getsource(make), inspect.getsource(put_files), inspect.getsource(leave_out), *LEFT_OUT,
+    made_of = [origin.name, version, settings, digest_of(FILES), digest_of(TOP / "conf"),
+               inspect.getsource(spoil) if spoil else "", inspect.getsource(adapt), loader, inspect.getsource(make), inspect.getsource(put_files), inspect.getsource(leave_out), *LEFT_OUT,
                *PACKAGE_TOOLS, *KERNEL_KEPT, *MASKED, *GENERATORS_KEPT, *UDEV_RULES_KEPT, writable]
     return cached("rootfs", ".img", made_of, make)
 
@@ -315,20 +318,6 @@ def grub():
             run("grub-mkimage", "-O", target, "-c", path / "early.cfg", "-p", "/grub", "-o", path / name, *more,
                 *GRUB_MODULES)
     return cached("grub", "", [EARLY, *GRUB_MODULES], make)
-
-
-def esp(path):
-    """The EFI system partition, which also has GRUB's configuration as it is shipped, and its environment block."""
-    with open(path, "wb") as f:
-        f.truncate(PARTITIONS["esp"][1] * MIB)
-    run("mkfs.vfat", "-n", "OTADESP", path)
-    run("mmd", "-i", path, "::EFI", "::EFI/BOOT", "::grub")
-    block = path.parent / "grubenv"
-    run("grub-editenv", block, "create")
-    run("grub-editenv", block, "set", "ORDER=A B", "A_OK=1", "A_TRY=0", "B_OK=0", "B_TRY=0")
-    run("mcopy", "-i", path, TOP / "conf" / "boot" / "grub.cfg.example", "::grub/grub.cfg")
-    run("mcopy", "-i", path, block, "::grub/grubenv")
-    run("mcopy", "-i", path, grub() / "grubx64.efi", "::EFI/BOOT/BOOTX64.EFI")
 
 
 def write_at(disk, source, position):
@@ -351,19 +340,25 @@ def install_grub(disk):
         f.write(core)
 
 
-def make_disk(path, slot_a, data):
+def make_disk(path, slot_a, data, loader="grub"):
     """A disk as it leaves the factory: slot A has the image `slot_a`, B nothing, the data partition the folder `data`."""
+    from . import loaders
+
+    loader = loaders.ALL[loader]
     with open(path, "wb") as f:
         f.truncate(DISK_MIB * MIB)
     table = "label: gpt\n" + "".join(
         f"start={first}MiB, size={size}MiB, type={TYPES.get(name, 'L')}, name={name}\n"
         for name, (first, size) in PARTITIONS.items())
     run("sfdisk", "-q", "--no-reread", "--no-tell-kernel", path, input=table)
-    install_grub(path)
-    scratch = path.with_suffix(".esp")
-    esp(scratch)
-    write_at(path, scratch, offset("esp"))
-    scratch.unlink()
+    loader.fill_disk(path)
+    esp = path.with_suffix(".esp")
+    with open(esp, "wb") as f:
+        f.truncate(PARTITIONS["esp"][1] * MIB)
+    run("mkfs.vfat", "-n", "OTADESP", esp)
+    loader.fill_esp(esp)
+    write_at(path, esp, offset("esp"))
+    esp.unlink()
     write_at(path, slot_a, offset("rootfs-a"))
     run("mke2fs", "-q", "-F", "-t", "ext4", "-L", "data",
         "-E", f"offset={offset('data')},lazy_itable_init=0,nodiscard,root_owner=0:0",

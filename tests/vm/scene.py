@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cloud import Cloud, OtaFile
 
-from . import image
+from . import image, loaders
 from .machine import PATIENCE, Machine
 
 THING, HOST = "gateway-1", "cloud.test"
@@ -51,8 +51,8 @@ class Scene:
     """`cloud`, `machine`, and what tests ask about both. `pki` is a folder of a cloud whose certificates are used again;
     `put` files are found in /data of a new machine."""
 
-    def __init__(self, folder, slot_a, pki=None, clock=None, put=()):
-        self.folder = Path(folder)
+    def __init__(self, folder, slot_a, pki=None, clock=None, put=(), loader="grub"):
+        self.folder, self.loader = Path(folder), loaders.ALL[loader]
         self.folder.mkdir(parents=True, exist_ok=True)
         if pki:
             shutil.copytree(pki, self.folder / "cloud" / "pki")
@@ -66,7 +66,7 @@ class Scene:
                 data = factory_data(self.folder / "data", self.cloud, self.signer)
                 for path in put:
                     shutil.copy(path, data)
-                image.make_disk(self.disk, slot_a, data)
+                image.make_disk(self.disk, slot_a, data, loader)
                 shutil.rmtree(data)
             self.machine = self.new_machine(clock=clock)
         except BaseException:
@@ -75,7 +75,10 @@ class Scene:
 
     def new_machine(self, **options):
         services = {8883: self.cloud.port, self.cloud.https.port: self.cloud.https.port}
-        return Machine(self.folder, self.disk, services, **options)
+        return Machine(self.folder, self.disk, services, firmware=self.loader.firmware(self.folder), **options)
+
+    def rootfs(self, version, defect=None, settings=()):
+        return image.rootfs(version, defect, settings, loader=self.loader.name)
 
     def close(self):
         if self.machine:
@@ -124,12 +127,16 @@ class Scene:
     def version(self):
         return re.search(r"IMAGE_VERSION=(\S+)", self.machine.run("cat /etc/os-release"))[1]
 
-    def grubenv(self):
-        return dict(re.findall(r"^(\w+)=(.*)$", self.machine.run("grub-editenv /boot/efi/grub/grubenv list"), re.M))
+    def boot_state(self):
+        """See loaders.py: in which order slots would be started, which are good, which on trial."""
+        return self.loader.state(self.machine.run)
 
     def starts(self):
-        """The slots GRUB has started, in order."""
-        return re.findall(r"starting slot (\w)", self.machine.text(0))
+        """The slots that were started, in order."""
+        return re.findall(self.loader.starting.format(r"(\w)"), self.machine.text(0))
+
+    def is_starting(self, slot, since):
+        return self.loader.starting.format(slot) in self.machine.text(since)
 
     def report(self):
         """For a test that failed: the journal, if there is still somebody to ask, and the console."""

@@ -9,12 +9,12 @@ ANY_VERSION = (("selftest:", "version: { allow-downgrade = true; };\nselftest:")
 ALLOWED = ["duplicate-client-id"]       # a machine that is back before the broker has noticed that it had gone
 
 
-@pytest.mark.quick
+@pytest.mark.parametrize("loader", [pytest.param("grub", marks=pytest.mark.quick), "systemd-boot"], indirect=True)
 def test_five_cuts(warm, capsys):
     """One at each of the moments, in one update; and in further ones, where that fell back before it came to the last."""
     cutter, slot, left = Cutter(warm), "A", list(MOMENTS)
     for version in ("2.0.0", "3.0.0", "4.0.0", "5.0.0"):
-        slot, left = cutter.update(image.rootfs(version), version, left, slot)
+        slot, left = cutter.update(warm.rootfs(version), version, left, slot)
         if not left:
             break
     with capsys.disabled():
