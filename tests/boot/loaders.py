@@ -182,8 +182,8 @@ class SystemdBoot(Loader):
             text = path.read_bytes().decode(errors="replace")
             if not re.search(r"^linux ", text, re.M):
                 continue
-            key = re.search(r"^sort-key (\S+)$", text, re.M)[1]
-            found.append((left is not None and int(left) == 0, key, slot, left, done, path))
+            key = re.search(r"^sort-key (\S+)$", text, re.M)
+            found.append((left is not None and int(left) == 0, key[1] if key else "~", slot, left, done, path))
         return sorted(found, key=lambda entry: entry[:3])
 
     def power_on(self):

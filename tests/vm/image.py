@@ -29,7 +29,7 @@ SOURCES = ("conf", "debian", "docs/man", "include", "src", "systemd", "meson.bui
 
 # Not the cloud kernel, which has no driver for the hardware watchdog.
 PACKAGES = """systemd systemd-sysv dbus udev linux-image-amd64 kmod iproute2 e2fsprogs util-linux ca-certificates
-    libcurl4 libmosquitto1 libcjson1 libcbor0.8 libconfig9 libaio1 libc-ares2 grub-common systemd-boot zstd""".split()
+    libcurl4 libmosquitto1 libcjson1 libcbor0.8 libconfig9 libaio1 libc-ares2 grub-common systemd-boot dosfstools zstd""".split()
 # Of no use in the machine, and a cost at each start: an emulated processor needs half a second for a program that a real one
 # starts in a few milliseconds.
 MASKED = """apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
@@ -78,8 +78,8 @@ GRUB_MODULES = """part_gpt fat ext2 squash4 normal linux search search_label loa
 EARLY = "search --no-floppy --set=root --label OTADESP\nset prefix=($root)/grub\nconfigfile $prefix/grub.cfg\n"
 
 
-# How many of a kind are kept in the cache. All tests together use 16 images.
-KEPT = {"rootfs": 20}
+# How many of a kind are kept in the cache. All tests together use 26 images.
+KEPT = {"rootfs": 30}
 
 
 class MissingTool(RuntimeError):

@@ -17,6 +17,7 @@ class Grub:
     trial_starts = 1
     starting = "starting slot {}"       # on the console, as a slot starts
     is_slow = False
+    checks_esp = False      # the machine does, at each start
 
     def firmware(self, folder):
         """QEMU's options for it; `folder` keeps what it remembers."""
@@ -38,10 +39,18 @@ class Grub:
     def fill_disk(self, disk):
         image.install_grub(disk)
 
-    def state(self, run):
+    def is_the_same(self, name, before, after):
+        """Whether the file of the ESP is as an update may leave it at any time."""
+        return name == "grub/grubenv" or before == after
+
+    def is_whole(self, esp, slot):
+        """Whether all is on the ESP that the slot needs to start. `esp` is a folder."""
+        return True
+
+    def state(self, run, esp="/boot/efi"):
         """(the slots in the order in which they would be started, those that are good, those on trial), by what stands on
-        the ESP of the machine in which `run` is called."""
-        found = dict(re.findall(r"^(\w+)=(.*)$", run("grub-editenv /boot/efi/grub/grubenv list"), re.M))
+        the ESP where `run` is a shell."""
+        found = dict(re.findall(r"^(\w+)=(.*)$", run(f"grub-editenv {esp}/grub/grubenv list"), re.M))
         order = found["ORDER"].replace(" ", "")
         good = {slot for slot in order if found[f"{slot}_OK"] == "1"}
         return order, good, set(found.get("OTAD_TRIAL", ""))
@@ -54,7 +63,7 @@ class SystemdBoot:
     trial_starts = 3
     # systemd-boot itself says nothing. This is the first that is said by what it has started.
     starting = "initramfs of slot {}"
-    is_slow = True
+    is_slow, checks_esp = True, True
     CODE, VARIABLES = (Path("/usr/share/OVMF") / name for name in ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"))
     ENTRY = """title    Gateway, slot {slot}
 sort-key otad-{number}
@@ -75,6 +84,9 @@ options  root=PARTLABEL=rootfs-{name} rootwait rw console=ttyS0,115200 panic=5 q
         image.replace(conf / "boot.conf", (CONF / "boot" / "boot.conf").read_text())
         image.replace(conf / "hook.d" / "systemd-boot", (CONF / "hook" / "systemd-boot").read_text(), 0o755)
         image.replace(conf / "otad.conf", (conf / "otad.conf").read_text().replace("boot/grub", "boot/systemd-boot"))
+        # Kernels are written to the ESP, so it has to be checked after a power cut; and not to wait for each write.
+        fstab = (tree / "etc" / "fstab").read_text()
+        image.replace(tree / "etc" / "fstab", fstab.replace("umask=0077,sync 0 0", "umask=0077      0 2"))
 
     def fill_esp(self, esp):
         image.run("mmd", "-i", esp, "::EFI", "::EFI/BOOT", "::loader", "::loader/entries", "::a", "::b")
@@ -93,10 +105,21 @@ options  root=PARTLABEL=rootfs-{name} rootwait rw console=ttyS0,115200 panic=5 q
     def fill_disk(self, disk):
         pass
 
-    def state(self, run):
+    def is_the_same(self, name, before, after):
+        """Of a good slot's entry only nine digits change."""
+        if name.startswith("loader/entries/"):
+            before, after = (re.sub(rb"sort-key otad-\d{9}", b"", text) for text in (before, after))
+        return before == after
+
+    def is_whole(self, esp, slot):
+        # All versions have the kernel that the factory has put there for A.
+        return all((esp / slot.lower() / name).read_bytes() == (esp / "a" / name).read_bytes()
+                   for name in ("vmlinuz", "initrd.img"))
+
+    def state(self, run, esp="/boot/efi"):
         """A slot on trial counts as good, as in GRUB's variables."""
         found = re.findall(r"otad-([ab])(?:\+(\d+)\S*)?\.conf:sort-key\s+otad-(\d+)",
-                           run("grep sort-key /boot/efi/loader/entries/otad-*.conf | sed 's,.*/,,'"))
+                           run(f"grep sort-key {esp}/loader/entries/otad-*.conf | sed 's,.*/,,'"))
         numbers = {(slot.upper(), bool(left)): int(number) for slot, left, number in found if left != "0"}
         good = {slot: number for (slot, _), number in sorted(numbers.items()) if number != 999999999}
         order = "".join(sorted("AB", key=lambda slot: good.get(slot, 999999999)))

@@ -10,13 +10,13 @@ import time
 
 import pytest
 
-from boot.loaders import Grub
+from boot.loaders import Grub, SystemdBoot
 from gateway.config import render
 
-from . import image, replay
+from . import image, loaders, replay
 from .scene import APP, Scene, wait_idle
 
-# In which state the installer may find itself after a cut, by the slot that GRUB starts.
+# In which state the installer may find itself after a cut, by the slot that the boot loader starts.
 OLD = {"idle", "downloading", "verifying", "installed", "activating", "rolling-back", "rolled-back"}
 NEW = {"testing", "committed", "idle"}
 
@@ -25,8 +25,8 @@ class Recording:
     """`before`: the disk; `writes`: all of a whole update; how many had been made when the new software had reached the
     cloud, and when the cloud had called it a success."""
 
-    def __init__(self, folder):
-        scene = Scene(folder, image.rootfs("1.0.0"))
+    def __init__(self, folder, loader):
+        scene = Scene(folder, image.rootfs("1.0.0", loader=loader), loader=loader)
         try:
             scene.machine.power_on()
             scene.wait_connected()
@@ -37,8 +37,8 @@ class Recording:
             scene.machine = scene.new_machine(write_log=folder / "log")
             scene.machine.power_on()
             scene.wait_connected()
-            job = scene.queue(("rootfs.img", image.rootfs("2.0.0")))
-            scene.machine.wait_text("starting slot B", 240)
+            job = scene.queue(("rootfs.img", scene.rootfs("2.0.0")))
+            scene.machine.wait_text(scene.loader.starting.format("B"), 240)
             scene.wait_connected()
             self.n_reached = self.count(scene)
             scene.wait_end(job, "SUCCEEDED", 120)
@@ -57,20 +57,48 @@ class Recording:
         return len(self.read(scene))
 
 
-class Loader(Grub):
+class GrubOfEsp(Grub):
     """GRUB's choice, by the environment block that a cut has left."""
 
     def make(self):
-        self.store = self.folder / "grubenv"
+        self.store = self.folder / "esp" / "grub" / "grubenv"
         self.write_settings(GRUBENV=self.store)
+
+
+class SystemdBootOfEsp(SystemdBoot):
+    """Likewise, by the entries."""
+
+    def make(self):
+        self.store = self.folder / "esp" / "loader" / "entries"
+        self.write_settings(ESP=self.folder / "esp")
+
+
+MODELS = {model.name: model for model in (GrubOfEsp, SystemdBootOfEsp)}
 
 
 class Device:
     """What a cut has left, taken apart, and the installer of the package started on it."""
 
-    def __init__(self, folder, programs, old_image):
-        self.folder, self.programs, self.old_image = folder, programs, old_image
+    def __init__(self, folder, programs, old_image, loader):
+        self.folder, self.programs, self.old_image, self.loader = folder, programs, old_image, loaders.ALL[loader]
         self.esp, self.data, self.slot = folder / "esp.img", folder / "data.img", folder / "slot-b"
+        self.files = None       # of the ESP, before the first cut
+
+    def read_esp(self, name="esp"):
+        """Its files, as the firmware would find them. One that cannot be read is left out."""
+        esp, files = self.folder / name, {}
+        shutil.rmtree(esp, ignore_errors=True)
+        for line in image.run("mdir", "-/", "-b", "-i", self.esp, "::").splitlines():
+            path = line.removeprefix("::/")
+            if line.endswith("/"):
+                (esp / path).mkdir(parents=True, exist_ok=True)
+                continue
+            done = subprocess.run(["mtype", "-i", self.esp, line], capture_output=True)
+            if done.returncode == 0 and not done.stderr:
+                (esp / path).parent.mkdir(parents=True, exist_ok=True)
+                (esp / path).write_bytes(done.stdout)
+                files[path] = done.stdout
+        return files
 
     def take_apart(self, parts):
         replay.save(parts.content["esp"], self.esp)
@@ -85,26 +113,32 @@ class Device:
             shutil.rmtree(self.folder / name, ignore_errors=True)
         said = image.run("debugfs", "-R", f"rdump /otad /otad-installer /gateway {self.folder}", self.data)
         assert (self.folder / "otad-installer").is_dir(), said
-        (self.folder / "grubenv").unlink(missing_ok=True)
-        image.run("mcopy", "-n", "-i", self.esp, "::grub/grubenv", self.folder / "grubenv")
-        config = subprocess.run(["mtype", "-i", self.esp, "::grub/grub.cfg"], capture_output=True).stdout
-        assert config == (image.TOP / "conf" / "boot" / "grub.cfg.example").read_bytes(), "grub.cfg is not what it was"
+        self.check_files(self.read_esp())
+        if self.loader.checks_esp:
+            done = subprocess.run(["fsck.vfat", "-a", self.esp], capture_output=True, text=True)
+            assert done.returncode in (0, 1), f"fsck.vfat -a: {done.returncode} {done.stdout}"
+            self.check_files(self.read_esp("checked"))
         # What a later start would trip over: clusters that two files share, or a chain that ends in the void.
         done = subprocess.run(["fsck.vfat", "-n", self.esp], capture_output=True, text=True)
-        said = "\n".join(line for line in done.stdout.splitlines() if not re.match(
+        self.fat_says = "\n".join(line for line in done.stdout.splitlines() if not re.match(
             r"fsck.fat|Dirty bit is set|\s*Automatically removing dirty bit|\s*Leaving filesystem unchanged|"
             r".* files, .* clusters$|"
             r"There are differences between boot sector and its backup|This is mostly harmless|\s+\d+:.*/.*$|"
             r"\s*Not automatically fixing this|$", line))
-        self.fat_says = said
+
+    def check_files(self, found):
+        """Nothing is lost that was there before the update."""
+        for name, before in self.files.items():
+            assert name in found, f"{name} is lost"
+            assert self.loader.is_the_same(name, before, found[name]), f"{name} is not what it was: {found[name][:500]}"
 
     def start(self):
         """The next start of the machine: (slot, the installer's state)."""
-        loader = Loader(self.folder)
+        loader = MODELS[self.loader.name](self.folder)
         slot = loader.start()
         boot = self.folder / "boot-script"
         boot.write_text(f"#!/bin/sh\nexport OTAD_BOOT_CONF={loader.settings} OTAD_CMDLINE={loader.cmdline}\n"
-                        f'exec {image.TOP}/conf/boot/grub "$@"\n')
+                        f'exec {image.TOP}/conf/boot/{loader.name} "$@"\n')
         boot.chmod(0o755)
         hook = self.folder / "hook"
         hook.write_text("#!/bin/sh\nexit 0\n")
@@ -144,20 +178,19 @@ class Device:
             time.sleep(0.02)
 
 
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory):
-    return Recording(tmp_path_factory.mktemp("recording"))
-
-
-def test_cut_after_each_write(recording, tmp_path, request, capsys):
-    old, new = image.rootfs("1.0.0"), image.rootfs("2.0.0")
+@pytest.mark.parametrize("loader", ["grub", "systemd-boot"], indirect=True)
+def test_cut_after_each_write(loader, tmp_path, request, capsys):
+    recording = Recording(tmp_path / "recording", loader)
+    old, new = image.rootfs("1.0.0", loader=loader), image.rootfs("2.0.0", loader=loader)
     image.run("dpkg-deb", "-x", image.deb(), tmp_path / "package")
     shutil.copy(old, tmp_path / "slot-a")
-    device = Device(tmp_path, tmp_path / "package" / "usr", tmp_path / "slot-a")
+    device = Device(tmp_path, tmp_path / "package" / "usr", tmp_path / "slot-a", loader)
     new_bytes = new.read_bytes()
     places = {name: (image.offset(name), image.PARTITIONS[name][1] * image.MIB) for name in ("esp", "data")}
     places["rootfs-b"] = (image.offset("rootfs-b"), len(new_bytes) + image.MIB)
     parts = replay.Parts.read(recording.before, places)
+    replay.save(parts.content["esp"], device.esp)
+    device.files = device.read_esp()
     n_slot = len(recording.writes) if request.config.getoption("--long") else 40
     chosen = replay.choose(recording.writes, parts, ("esp", "data"), n_slot, seed=1)
     failures, n_tried, states = [], 0, {}
@@ -178,14 +211,16 @@ def test_cut_after_each_write(recording, tmp_path, request, capsys):
 
 
 def check(recording, device, cut, slot, state, new_bytes):
-    listed = image.run("grub-editenv", device.folder / "grubenv", "list")
-    variables = dict(line.split("=", 1) for line in listed.splitlines())
+    order, good, on_trial = device.loader.state(
+        lambda command: subprocess.run(["sh", "-c", command], capture_output=True, text=True).stdout, device.folder / "esp")
+    now = order, good, on_trial
     is_whole = cut.parts.content["rootfs-b"][:len(new_bytes)] == new_bytes
     assert state in (NEW if slot == "B" else OLD), f"slot {slot} runs, and the installer is in state '{state}'"
     assert slot == "A" or is_whole, "slot B would be started, and is not whole"
-    assert variables["A_OK"] == "1", variables
+    assert device.loader.is_whole(device.folder / "esp", slot), f"slot {slot} would be started, and its kernel is not whole"
+    assert "A" in good, now
     if state == "committed" or cut.number >= recording.n_succeeded:
-        assert slot == "B" and variables["B_OK"] == "1" and not variables.get("OTAD_TRIAL"), f"{state}: {variables}"
+        assert slot == "B" and now == ("BA", {"A", "B"}, set()), f"{state}: {now}"
     if slot == "B" and state == "idle":
         assert cut.number >= recording.n_reached, "idle in the new software, and nobody has told the cloud"
     left = list((device.folder / "otad-installer").glob("*.damaged")) + list((device.folder / "otad").glob("*.damaged"))

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cloud.control import Control           # noqa: E402
-from vm import image                        # noqa: E402
+from vm import image, loaders               # noqa: E402
 from vm.machine import Lost, missing        # noqa: E402
 from vm.scene import THING, Scene           # noqa: E402
 
@@ -55,7 +55,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dir", type=Path, default=Path("/tmp/otad-vm"),
                         help="for the disk, the images and the cloud; made anew (default: %(default)s)")
-    folder = parser.parse_args().dir
+    parser.add_argument("--loader", choices=sorted(loaders.ALL), default="grub", help="default: %(default)s")
+    options = parser.parse_args()
+    folder, loader = options.dir, options.loader
     if missing():
         print(f"scripts/vm: {missing()}", file=sys.stderr)
         return 1
@@ -64,8 +66,8 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     print("Making the images; the first time this takes a few minutes.", flush=True)
     for name, (version, defect) in UPDATES.items():
-        shutil.copy(image.rootfs(version, defect), folder / name)
-    scene = Scene(folder, image.rootfs("1.0.0"))
+        shutil.copy(image.rootfs(version, defect, loader=loader), folder / name)
+    scene = Scene(folder, image.rootfs("1.0.0", loader=loader), loader=loader)
     control = Control(scene.cloud)
     terminal = termios.tcgetattr(sys.stdin) if sys.stdin.isatty() else None
     try:
