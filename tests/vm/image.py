@@ -297,9 +297,9 @@ def rootfs(version, defect=None, settings=(), writable=False, loader="grub"):
             return
         run("mksquashfs", copy, path, "-noappend", "-comp", "gzip", "-Xcompression-level", "1", "-mkfs-time", "0", "-no-xattrs",
             "-no-progress", "-quiet", timeout=900)
-    made_of = [origin.name, version, settings, digest_of(FILES), digest_of(TOP / "conf"),
-               inspect.getsource(spoil) if spoil else "", inspect.getsource(adapt), loader, inspect.getsource(make), inspect.getsource(put_files), inspect.getsource(leave_out), *LEFT_OUT,
-               *PACKAGE_TOOLS, *KERNEL_KEPT, *MASKED, *GENERATORS_KEPT, *UDEV_RULES_KEPT, writable]
+    made_of = [origin.name, version, settings, digest_of(FILES), inspect.getsource(spoil) if spoil else "",
+               *map(inspect.getsource, (adapt, make, put_files, leave_out)), *LEFT_OUT, *PACKAGE_TOOLS, *KERNEL_KEPT, *MASKED,
+               *GENERATORS_KEPT, *UDEV_RULES_KEPT, writable]
     return cached("rootfs", ".img", made_of, make)
 
 
