@@ -1,5 +1,6 @@
-"""What a gateway in a virtual machine is made of: Debian packages, root file systems, a disk, all without loop mounts and
-kernel modules of the host. What depends on the boot loader is in loaders.py. Needs root (for chroot), but not the network once the cache is filled.
+"""What a gateway in a virtual machine is made of: Debian packages, root file systems, a disk, all without loop mounts
+and kernel modules of the host. What depends on the boot loader is in loaders.py. Needs root (for chroot), but not the
+network once the cache is filled.
 
 What takes long is made once and kept in ${OTAD_VM_CACHE:-${XDG_CACHE_HOME:-/var/tmp}/otad-vm}, under a name that changes
 with whatever it is made of:
@@ -298,8 +299,8 @@ def rootfs(version, defect=None, settings=(), writable=False, loader="grub"):
         run("mksquashfs", copy, path, "-noappend", "-comp", "gzip", "-Xcompression-level", "1", "-mkfs-time", "0", "-no-xattrs",
             "-no-progress", "-quiet", timeout=900)
     made_of = [origin.name, version, settings, digest_of(FILES), inspect.getsource(spoil) if spoil else "",
-               *map(inspect.getsource, (adapt, make, put_files, leave_out)), *LEFT_OUT, *PACKAGE_TOOLS, *KERNEL_KEPT, *MASKED,
-               *GENERATORS_KEPT, *UDEV_RULES_KEPT, writable]
+               *map(inspect.getsource, (adapt, make, put_files, leave_out)), *LEFT_OUT, *PACKAGE_TOOLS, *KERNEL_KEPT,
+               *MASKED, *GENERATORS_KEPT, *UDEV_RULES_KEPT, writable]
     return cached("rootfs", ".img", made_of, make)
 
 
