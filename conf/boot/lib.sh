@@ -94,11 +94,14 @@ sync_paths() {
 	sync -- "$@" 2>/dev/null || sync
 }
 
-# Stdin becomes the file $1, whole or not at all.
+# Stdin becomes the file $1, whole or not at all. Not for FAT.
 replace_file() {
 	scratch=$1.otad-new
 	cat >"$scratch" || die "$scratch cannot be written"
-	put_in_place "$1"
+	sync_paths "$scratch"
+	mv -f -- "$scratch" "$1" || die "$1 cannot be replaced"
+	scratch=''
+	sync_paths "$(dirname -- "$1")"
 }
 
 # The bytes of $scratch over those of the file $1, which is as long, or new. For FAT, which an ESP is, and where a rename
@@ -107,14 +110,6 @@ overwrite() {
 	output=$(dd if="$scratch" of="$1" bs=1024 conv=notrunc,fsync 2>&1) || die "$1 cannot be written: $output"
 	rm -f -- "$scratch"
 	scratch=''
-}
-
-# $scratch becomes the file $1.
-put_in_place() {
-	sync_paths "$scratch"
-	mv -f -- "$scratch" "$1" || die "$1 cannot be replaced"
-	scratch=''
-	sync_paths "$(dirname -- "$1")"
 }
 
 # The word $1 is in the list $2.

@@ -263,13 +263,25 @@ def test_raspberry_pi_file(tmp_path):
     assert machine.call("reboot-argument") == ""
     machine.call("set-primary", "B")
     assert machine.call("reboot-argument") == "0 tryboot"
-    assert machine.store.read_text() == \
-        "[all]\ntryboot_a_b=1\nboot_partition=2\n[tryboot]\nboot_partition=3\n# otad trial=B bad=\n"
+    assert machine.store.read_text().rstrip("# \n") == \
+        "[all]\ntryboot_a_b=1\nboot_partition=2\n[tryboot]\nboot_partition=3\n# otad trial=B bad="
     machine.start()
     machine.call("set-state", "B", "good")
-    assert machine.store.read_text() == \
-        "[all]\ntryboot_a_b=1\nboot_partition=3\n[tryboot]\nboot_partition=2\n# otad trial= bad=\n"
+    assert machine.store.read_text().rstrip("# \n") == \
+        "[all]\ntryboot_a_b=1\nboot_partition=3\n[tryboot]\nboot_partition=2\n# otad trial= bad="
     assert machine.call("reboot-argument") == ""
+
+
+@pytest.mark.parametrize("more,size", [("", 256), ("# " + "x" * 300 + "\n", None)], ids=["short", "long"])
+def test_raspberry_pi_file_is_changed_in_place(tmp_path, more, size):
+    machine = RaspberryPi(tmp_path)
+    machine.store.write_text(machine.store.read_text() + more)
+    before = machine.store.stat()
+    for call in ("set-primary", "B"), ("set-state", "B", "good"), ("set-state", "A", "bad"), ("set-primary", "A"):
+        machine.call(*call)
+        after = machine.store.stat()
+        assert (after.st_ino, after.st_size) == (before.st_ino, size or before.st_size)
+    assert machine.store.read_text().count("[all]") == 1 and "xxx" not in machine.store.read_text()
 
 
 def test_raspberry_pi_without_device_tree(tmp_path):
