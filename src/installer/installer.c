@@ -128,7 +128,7 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
 static int lock_state(int fd)
 {
         enum { TRIES = 40 };
-        const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
+        const struct timespec pause = {.tv_nsec = 50L * 1000 * 1000};
 
         for (int n = 1; flock(fd, LOCK_EX | LOCK_NB) < 0; n++) {
                 if (errno != EWOULDBLOCK || n == TRIES)
