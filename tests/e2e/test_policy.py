@@ -117,7 +117,8 @@ def test_waits_for_the_activation_window(make_scene, monkeypatch):
 
 @pytest.mark.parametrize("protocol", ["https", "mqtt"])
 def test_bandwidth_is_bounded(make_scene, protocol):
-    """Within a tenth, over some seconds: by the bytes that came over the network, not by what otad says."""
+    """At most a tenth above, over some seconds, and not starved: by the bytes that came over the network, not by what otad
+    says."""
     bound = 200_000
     image = make_image("1.1.0", 8 * bound)
     scene = make_scene(slot_size=4 << 20, config=patient({"max-bytes-per-sec": bound}))
@@ -130,7 +131,7 @@ def test_bandwidth_is_bounded(make_scene, protocol):
         began, before = time.monotonic(), network.n_received
         time.sleep(4)
         rate = (network.n_received - before) / (time.monotonic() - began)
-        assert 0.9 * bound < rate < 1.1 * bound, rate
+        assert bound / 2 < rate < 1.1 * bound, rate     # a busy machine may make it less
         scene.expect_success(job, image, "1.1.0", timeout=60)
     scene.expect_clean()
 
