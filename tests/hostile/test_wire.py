@@ -199,8 +199,8 @@ def test_authentication(device, tally):
     started = time.monotonic()
     assert State(device.connect().call("GetState")).state == "idle"         # nobody else waits for them
     for name, wire in wires.items():
-        assert wire.is_closed(AUTH_SECONDS + 2), name
-    assert time.monotonic() - started < AUTH_SECONDS + 2
+        assert wire.is_closed(AUTH_SECONDS + 10), name
+    assert time.monotonic() - started < AUTH_SECONDS + 10
     device.expect_unharmed(before)
 
 
@@ -372,7 +372,7 @@ def test_ends_in_time(device, how):
             time.sleep(0.01)
     started = time.monotonic()
     device.end("otad-installer")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 8
     device.start("otad-installer")
     device.connect()
     device.expect_works()
