@@ -17,7 +17,7 @@ from .scene import THING, hold
 
 IMAGE = make_image("1.1.0", 600_000)
 PATIENCE = {"hook": {"timeout-sec": 30, "give-up-sec": 30}, "selftest": {"timeout-sec": 30}, "reboot": {"timeout-sec": 30},
-            "boot": {"timeout-sec": 30}}
+            "boot": {"timeout-sec": 30}, "download": {"stall-sec": 20}}
 
 
 def patient(policy, **more):

@@ -133,7 +133,7 @@ class Program:
             process.wait()
         end_leftovers(started_by_it)
         # One that has hardly begun to run may not have said yet what it does on SIGTERM.
-        young = time.monotonic() - self._started < 0.5 and process.returncode == -signal.SIGTERM
+        young = time.monotonic() - self._started < 2 and process.returncode == -signal.SIGTERM
         if signum == signal.SIGTERM and process.returncode != 0 and not young:
             self.problems.append(f"{self.name} ended with {process.returncode} on SIGTERM, not with 0")
 
