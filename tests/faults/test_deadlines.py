@@ -5,7 +5,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent.parent
 PAGE = (REPO / "docs" / "deadlines.md").read_text()
-TIMERS = re.compile(r"sd_event_add_time|_deadline_usec = |retry_usec = usec_add|not_before_usec = |curl_easy_pause|_TIMEOUT_USEC\b|patience")
+TIMERS = re.compile(r"sd_event_add_time|nanosleep|_deadline_usec = |retry_usec = usec_add|not_before_usec = |curl_easy_pause|_TIMEOUT_USEC\b|patience")
 # These only hand deadlines on, or count what others wait for.
 NO_WAITS = {"src/engine/engine.c", "src/engine/round-trip.c", "src/engine/update-job.c", "src/install/startup.c", "src/install/calls.c",
             "src/install/steps-program.c"}
