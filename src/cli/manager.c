@@ -142,10 +142,16 @@ static int open_name(sd_event *event, const char *address, Manager *ret, char **
         return r < 0 ? r : prove(event, ret, ret_status);
 }
 
+/* Where otad offers its name: an address, "system", "user" or "none". */
+static const char *bus_of(const Options *options)
+{
+        return options->config ? options->config->control.bus : "system";
+}
+
 int manager_open(sd_event *event, const Options *options, Manager *ret, char **ret_status,
                  char why[static MANAGER_WHY_MAX])
 {
-        const char *bus = options->config ? options->config->control.bus : "system";
+        const char *bus = bus_of(options);
         _cleanup_free_ char *path = NULL;
         int r, r_bus;
 
@@ -173,7 +179,7 @@ int manager_open(sd_event *event, const Options *options, Manager *ret, char **r
 
 int manager_take_bus(sd_event *event, const Options *options, Manager *m)
 {
-        const char *bus = options->config ? options->config->control.bus : "system";
+        const char *bus = bus_of(options);
         _cleanup_(manager_done) Manager other = {0};
         _cleanup_free_ char *status = NULL;
         int r;
