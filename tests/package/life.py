@@ -259,6 +259,8 @@ class Life:
         self.check("nobody may look", THING in status, status)
         refused = m.run("setpriv", "--reuid=nobody", "--clear-groups", *call, "Suspend", check=False)
         self.check("nobody may not suspend", "denied" in refused.lower(), refused)
+        refused = m.run("setpriv", "--reuid=nobody", "--clear-groups", "otactl", "suspend", check=False)
+        self.check("nor by otactl, which tries both ways", "Only root" in refused, refused)
         m.run(*call, "Suspend")
         m.run(*call, "Resume")
         m.run("otactl", "status")
@@ -437,7 +439,7 @@ class Life:
         m.run("systemctl", "daemon-reload")
         m.run("systemctl", "restart", "otad.service")
         checked = m.run("otactl", "check", check=False)
-        self.check("otactl check finds the key on the token", "pkcs11" in checked, checked)
+        self.check("otactl check finds the key on the token", "of that certificate" in checked, checked)
         self.update("app", APP.format(version="4").encode())
         self.no_failed_units()
 
