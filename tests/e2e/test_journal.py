@@ -14,6 +14,7 @@ from gateway import make_image
 from .journal import Journal
 from .scene import THING
 
+pytestmark = pytest.mark.usefixtures("namespaces")
 IDS = dict(re.findall(r'= \{"([a-z-]+)", "([0-9a-f]{32})", LOG_\w+\}',
                       (Path(__file__).resolve().parents[2] / "src/base/log-event.c").read_text()))
 

@@ -182,7 +182,7 @@ def test_alpn_and_sni_through_the_proxy(off, strict, port):
 
 
 @pytest.mark.parametrize("port", [443, 8883])
-def test_alpn_and_sni(off, port):
+def test_alpn_and_sni(off, namespaces, port):
     """The same without a proxy, in a network namespace where 443 is free."""
     name, log = "abc-ats.localhost", off.gateway.folder / "s_server.log"
     server = shlex.join(tls_server(off, name, port))
