@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -130,6 +131,7 @@ int main(int argc, char *argv[])
         r = identity_probe_main(argc, argv);
         if (r >= 0)
                 return r;
+        (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS, NULL); /* see transport/openssl-reason.h */
         log_open("otad");
         umask(0027);
         r = parse_options(argc, argv, &options);

@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -152,6 +153,8 @@ int main(int argc, char **argv)
         Options options;
         int r;
 
+        /* The words for its errors take half a MiB of memory, and nobody asks for them here. */
+        (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS, NULL);
         log_open("otad-installer");
         r = parse_options(argc, argv, &options);
         if (r >= 0)

@@ -189,7 +189,7 @@ static int on_pipe(sd_event_source *source, int fd, uint32_t events _unused_, vo
 {
         Process *p = userdata;
         bool is_stdout = source == p->stdout_source;
-        char data[64 * 1024];
+        char data[4096]; /* a larger stack would stay with the process */
         ssize_t n = read(fd, data, sizeof(data));
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR))

@@ -10,7 +10,7 @@
 
 /* One of each is filled or hashed while the other is on its way. More, and larger ones, gain little and cost memory. */
 enum {
-        CHUNK_BYTES = 128 * 1024,
+        CHUNK_BYTES = 192 * 1024,
         N_CHUNKS = 2,
         N_READS = 2,
 };

@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/err.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/time-util.h"
+#include "openssl-reason.h"
 
 /* What the child writes; less than a pipe takes at once. */
 typedef struct Finding {
@@ -77,7 +77,7 @@ static int probe_look(const IdentityParams *params, char problem[static IDENTITY
 {
         _cleanup_(identity_certificates_freep) STACK_OF(X509) *certificates = NULL;
         _cleanup_(identity_key_freep) EVP_PKEY *key = NULL;
-        const char *reason;
+        char reason[OPENSSL_REASON_MAX];
         int r;
 
         r = identity_load_certificates(params, &certificates, problem);
@@ -85,10 +85,10 @@ static int probe_look(const IdentityParams *params, char problem[static IDENTITY
                 r = identity_load_key(params, sk_X509_value(certificates, 0), &key, problem);
         if (r < 0 || probe_sign(key) == 0)
                 return r;
-        reason = ERR_reason_error_string(ERR_peek_error());
+        r = openssl_reason(reason);
         (void)snprintf(problem, IDENTITY_TEXT_MAX, "cannot use the key %.*s: it is there, but does not sign: %s",
-                       (int)strcspn(params->key, "?"), params->key, reason ?: "no reason given");
-        return -EBADMSG;
+                       (int)strcspn(params->key, "?"), params->key, reason[0] ? reason : "no reason given");
+        return r;
 }
 
 int identity_probe_main(int argc, char *argv[])

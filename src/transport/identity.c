@@ -11,6 +11,7 @@
 
 #include "base/file-util.h"
 #include "identity-private.h"
+#include "openssl-reason.h"
 
 enum { FILE_BYTES_MAX = 1024 * 1024 };
 
@@ -183,9 +184,9 @@ static int source_read_pin(IdentitySource *source, gid_t group, char problem[sta
 static int explain(const IdentitySource *source, char problem[static IDENTITY_TEXT_MAX])
 {
         unsigned long error = ERR_peek_error();
-        const char *reason = ERR_reason_error_string(error);
-        const char *library = ERR_lib_error_string(error);
-        int r = -EBADMSG;
+        const char *library = ERR_lib_error_string(error), *words;
+        char reason[OPENSSL_REASON_MAX];
+        int r = openssl_reason(reason);
 
         if (source->pin_asked && !source->has_pin)
                 return complain(
@@ -197,25 +198,19 @@ static int explain(const IdentitySource *source, char problem[static IDENTITY_TE
             ERR_GET_REASON(error) <= CKR_PIN_LOCKED)
                 return complain(problem, EPERM,
                                 "cannot use the %s %s: the token refused the PIN of %s (%s); correct that file%s",
-                                source->what, source->shown, source->pin_path, reason ? reason : "PIN incorrect",
+                                source->what, source->shown, source->pin_path, reason,
                                 ERR_GET_REASON(error) == CKR_PIN_LOCKED
                                         ? ", and unlock the token with the tool of its maker"
                                         : "");
-        if (ERR_SYSTEM_ERROR(error)) {
-                r = -ERR_GET_REASON(error);
-                reason = strerror(-r);
-        } else if (ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE) {
-                r = -ENOMEM;
-        }
-        if (!reason)
-                reason = "there is none in it";
         if (source->module[0] && strstr(reason, "PKCS#11 module"))
                 return complain(problem, EBADMSG, "cannot use the %s %s: the PKCS #11 module %s cannot be loaded",
                                 source->what, source->shown, source->module);
         if (strcmp(reason, "object not found") == 0)
-                reason = "no such token, or no such object on it; is it plugged in, and are the names in the URI "
-                         "right?";
-        return complain(problem, -r, "cannot use the %s %s: %s", source->what, source->shown, reason);
+                words = "no such token, or no such object on it; is it plugged in, and are the names in the URI "
+                        "right?";
+        else
+                words = reason[0] ? reason : "there is none in it";
+        return complain(problem, -r, "cannot use the %s %s: %s", source->what, source->shown, words);
 }
 
 /* --- a store: a file's content, or what a provider has --- */

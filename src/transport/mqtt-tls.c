@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "openssl-reason.h"
+
 static bool host_is_address(const char *host)
 {
         struct in6_addr v6;
@@ -55,21 +57,15 @@ static void on_info(const SSL *ssl, int where, int value)
 
 static int tls_problem(char problem[static MQTT_TLS_TEXT_MAX], const char *what, const char *file)
 {
-        unsigned long error = ERR_peek_error();
-        const char *reason = ERR_reason_error_string(error);
-        int r = -EBADMSG;
+        char reason[OPENSSL_REASON_MAX];
+        int r = openssl_reason(reason);
 
-        if (ERR_SYSTEM_ERROR(error)) {
-                r = -ERR_GET_REASON(error);
-                reason = strerror(-r);
-        } else if (ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE) {
-                r = -ENOMEM;
-        }
+        if (!reason[0])
+                (void)snprintf(reason, sizeof(reason), "unknown error");
         if (file)
-                (void)snprintf(problem, MQTT_TLS_TEXT_MAX, "cannot use the %s %s: %s", what, file,
-                               reason ? reason : "unknown error");
+                (void)snprintf(problem, MQTT_TLS_TEXT_MAX, "cannot use the %s %s: %s", what, file, reason);
         else
-                (void)snprintf(problem, MQTT_TLS_TEXT_MAX, "%s: %s", what, reason ? reason : "unknown error");
+                (void)snprintf(problem, MQTT_TLS_TEXT_MAX, "%s: %s", what, reason);
         ERR_clear_error();
         return r;
 }
