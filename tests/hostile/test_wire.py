@@ -394,6 +394,7 @@ def test_signals_nobody_reads(device):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
 def test_another_user(device):
     """Who may not is dropped before a byte of theirs is read."""
+    device.connect()    # it listens
     device.runtime.chmod(0o755)
     before = device.fingerprint()
     script = ("import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect(sys.argv[1]);"
