@@ -2,6 +2,7 @@
 
     -m quick    only the few that scripts/test runs by default
     --long      power is cut 200 times, too; --cuts N: so many times
+    --share K/N the K-th of N parts, for N machines at once; of what is long, each of them does a part
 """
 
 import inspect
@@ -22,11 +23,17 @@ from vm.scene import Scene, wait_idle    # noqa: E402
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="tests/vm: cut the power many times, too")
     parser.addoption("--cuts", type=int, default=200, help="tests/vm: how many times with --long (default: %(default)s)")
+    parser.addoption("--share", default="1/1", metavar="K/N", help="tests/vm: the K-th of N parts only")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "quick: part of the default run of scripts/test")
     config.addinivalue_line("markers", "long: only with --long")
+
+
+def pytest_collection_modifyitems(config, items):
+    part, n_parts = map(int, config.getoption("--share").split("/"))
+    items[:] = [item for n, item in enumerate(items) if n % n_parts == part - 1 or item.get_closest_marker("long")]
 
 
 @pytest.fixture(scope="session", autouse=True)

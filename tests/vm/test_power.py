@@ -31,7 +31,7 @@ def test_many_cuts(warm, request, capsys):
         pytest.skip("only with --long")
     cutter, slot, n_lines = Cutter(warm), "A", 0
     new = {version: image.rootfs(version, settings=ANY_VERSION) for version in ("2.0.0", "3.0.0")}
-    n_wanted = request.config.getoption("--cuts")
+    n_wanted = request.config.getoption("--cuts") // int(request.config.getoption("--share").split("/")[1])
     with capsys.disabled():
         print(f"\n{cutter}", flush=True)
     while cutter.n_cuts < n_wanted:
