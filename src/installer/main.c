@@ -153,7 +153,7 @@ int main(int argc, char **argv)
         Options options;
         int r;
 
-        /* The words for its errors take half a MiB of memory, and nobody asks for them here. */
+        /* The words for its errors take memory, and nobody asks for them here. */
         (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS, NULL);
         log_open("otad-installer");
         r = parse_options(argc, argv, &options);

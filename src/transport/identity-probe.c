@@ -88,7 +88,7 @@ static int probe_look(const IdentityParams *params, char problem[static IDENTITY
         r = openssl_reason(reason);
         (void)snprintf(problem, IDENTITY_TEXT_MAX, "cannot use the key %.*s: it is there, but does not sign: %s",
                        (int)strcspn(params->key, "?"), params->key, reason[0] ? reason : "no reason given");
-        return r;
+        return r == -ENOMEM ? r : -EBADMSG; /* -EPERM would be a PIN that the token has refused */
 }
 
 int identity_probe_main(int argc, char *argv[])
