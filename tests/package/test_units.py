@@ -4,6 +4,7 @@ scripts/package-test's."""
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,31 @@ def test_users_and_folders(tmp_path):
     assert modes == {"run/otad": "0o1775", "etc/otad/tls": "0o2750", "etc/otad/trust": "0o755"}
 
 
+def granted(unit):
+    """The system calls that a unit's filter lets through, by systemd's own lists."""
+    calls = set()
+    for rule in re.findall(r"^SystemCallFilter=(.*)$", (UNITS / unit).read_text(), re.M):
+        named = set()
+        for word in rule.removeprefix("~").split():
+            named |= members(word) if word.startswith("@") else {word}
+        calls = calls - named if rule.startswith("~") else calls | named
+    return calls
+
+
+def members(group):
+    done = subprocess.run(["systemd-analyze", "syscall-filter", "--no-pager", group], capture_output=True, text=True, check=True)
+    words = [line.strip() for line in done.stdout.splitlines()[1:] if not line.strip().startswith("#")]
+    return set().union(*(members(w) if w.startswith("@") else {w} for w in words if w))
+
+
+@pytest.mark.parametrize("unit", ["otad.service", "otad-installer.service"])
+def test_clock_may_be_asked(unit):
+    """By adjtimex(), which in glibc is clock_adjtime; ProtectClock= would forbid both whatever the filter says."""
+    assert {"adjtimex", "clock_adjtime"} <= granted(unit)
+    assert not {"settimeofday", "clock_settime", "mount", "reboot"} & granted(unit)
+    assert not re.search("^ProtectClock=", (UNITS / unit).read_text(), re.M)
+
+
 class Watch:
     """watch-trial with a systemctl that fails to start otad-installer `failures` times."""
 
@@ -84,11 +110,11 @@ esac
     def session(self, state, name="job#1"):
         (self.state / "session").write_text(f"session={name}\njob=job\nstate={state}\nsha256=00\n")
 
-    def run(self, failures):
+    def run(self, failures, seconds=0):
         self.failures.write_text(f"{failures}\n")
         self.log.write_text("")
         environment = {"PATH": f"{self.folder}:{os.environ['PATH']}", "OTAD_STATE_DIR": str(self.state),
-                       "OTAD_WATCH_SEC": "2", "OTAD_WATCH_PAUSE_SEC": "1"}
+                       "OTAD_WATCH_SEC": str(seconds), "OTAD_WATCH_PAUSE_SEC": "0.2"}
         return subprocess.run([WATCH_TRIAL], env=environment, capture_output=True, text=True, timeout=30)
 
     def calls(self):
@@ -108,21 +134,32 @@ def test_watch_starts_the_installer(watch):
 
 def test_watch_tries_again(watch):
     watch.session("testing")
-    assert watch.run(failures=1).returncode == 0
+    assert watch.run(failures=1, seconds=10).returncode == 0
     assert watch.calls() == ["start", "is-active", "start", "is-active"]
 
 
 @pytest.mark.parametrize("state", ["activating", "testing", "rolling-back"])
 def test_watch_restarts_the_machine_a_few_times(watch, state):
+    """One more than a slot can have starts (TRIES in boot.conf)."""
     watch.session(state)
-    for _ in range(4):
+    for _ in range(10):
         assert watch.run(failures=9).returncode == 0
         assert watch.calls()[-1] == "reboot"
     last = watch.run(failures=9)
-    assert last.returncode == 1 and "4 restarts" in last.stderr and "reboot" not in watch.calls()
+    assert last.returncode == 1 and "10 restarts" in last.stderr and "reboot" not in watch.calls()
     watch.session(state, "another#1")       # counts for itself
     watch.run(failures=9)
     assert watch.calls()[-1] == "reboot"
+
+
+def test_watch_waits_for_no_start(watch):
+    """One that hangs takes none of the time to the restart."""
+    watch.session("testing")
+    tool = watch.folder / "systemctl"
+    tool.write_text(tool.read_text().replace("start) ", "start) exec sleep 60; "))
+    began = time.monotonic()
+    assert watch.run(failures=0).returncode == 0
+    assert watch.calls()[-1] == "reboot" and time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize("state", ["downloading", "verifying", "installed", "committed", "rolled-back"])

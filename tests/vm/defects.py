@@ -26,6 +26,23 @@ def no_network(tree):
     (tree / "etc" / "systemd" / "system" / "lan.service").unlink()
 
 
+def no_time(tree):
+    """No defect of otad's: what waits for the time, as systemd-time-wait-sync does, waits for ever."""
+    units = tree / "etc" / "systemd" / "system"
+    replace(units / "time-wait.service", """[Unit]
+DefaultDependencies=no
+Wants=time-sync.target
+Before=time-sync.target
+
+[Service]
+Type=oneshot
+TimeoutStartSec=infinity
+ExecStart=/bin/sleep infinity
+""")
+    (units / "sysinit.target.wants").mkdir(exist_ok=True)
+    (units / "sysinit.target.wants" / "time-wait.service").symlink_to("../time-wait.service")
+
+
 def no_data(tree):
     """systemd's emergency mode: no more than a file system is missing."""
     fstab = tree / "etc" / "fstab"
@@ -51,5 +68,5 @@ def hangs(tree):
     _init(tree, "exec sleep 1000000")
 
 
-ALL = {f.__name__: f for f in (otad_does_not_start, nothing_of_otad_starts, no_network, no_data, kernel_is_no_kernel,
+ALL = {f.__name__: f for f in (otad_does_not_start, nothing_of_otad_starts, no_network, no_time, no_data, kernel_is_no_kernel,
                                kernel_panics, no_init, hangs)}

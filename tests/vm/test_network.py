@@ -50,6 +50,16 @@ def test_no_broker_at_the_first_start(warm):
     wait_idle(warm)
 
 
+def test_time_that_never_comes(warm):
+    """Neither otad nor the guard of a trial waits for it."""
+    new = warm.rootfs("2.0.0", "no_time")
+    execution = warm.update(new)
+    assert (warm.slot(), warm.version()) == ("B", "2.0.0"), execution.details
+    waiting = warm.machine.run("systemctl list-jobs --no-legend")
+    assert "time-sync.target" in waiting and "otad" not in waiting, waiting
+    warm.cloud.assert_clean()
+
+
 def test_clock_of_1970_at_the_first_start(warm):
     """No certificate is valid then. The time comes from the network later on."""
     job = warm.queue(("rootfs.img", image.rootfs("2.0.0")))
