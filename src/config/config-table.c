@@ -96,7 +96,8 @@ static const ConfigKey target_keys[] = {
         {PATH("path", ConfigTarget, path), .required = true, .only_for = "file",
          .doc = "The file that is replaced."},
         {.path = "mode", .kind = CONFIG_KIND_MODE, FIELD(ConfigTarget, mode), .required = true,
-         .only_for = "file", .doc = "The new file's permission bits."},
+         .only_for = "file", .doc = "The new file's permission bits. Set-user-ID needs RestrictSUIDSGID=no in a drop-in of "
+                "otad-installer.service."},
         {TEXT("owner", ConfigTarget, owner, 32, config_text_is_user_or_empty, ALLOWED_USER ", or empty"),
          .fallback = "", .only_for = "file",
          .doc = "The new file's owner, by name. Empty: the user the installer runs as."},

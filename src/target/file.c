@@ -202,7 +202,14 @@ static int file_open(const Target *target, const TargetWriterParams *params, Ope
                             "target %s: opening %s: %s", target->name, target->staged_path, strerror(-r));
 
         resume = MIN2(params->resume_bytes, (uint64_t)st.st_size);
-        if (ftruncate(fd, (off_t)resume) < 0 || fchmod(fd, 0600) < 0)
+        if (ftruncate(fd, (off_t)resume) < 0)
+                return fail(reterr, FAILURE_TARGET_IO, errno, "target %s: preparing %s: %s", target->name,
+                            target->staged_path, strerror(errno));
+        /* While it is empty: a mode that may not be set is found out before the download. */
+        if (resume == 0 && fchmod(fd, target->mode) < 0)
+                return fail(reterr, FAILURE_TARGET_IO, errno, "target %s: mode %04o for %s: %s", target->name,
+                            (unsigned)target->mode, target->staged_path, strerror(errno));
+        if (fchmod(fd, 0600) < 0)
                 return fail(reterr, FAILURE_TARGET_IO, errno, "target %s: preparing %s: %s", target->name,
                             target->staged_path, strerror(errno));
         r = reserve_space(target, fd, params->size_bytes, reterr);

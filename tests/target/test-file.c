@@ -1,4 +1,11 @@
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "folder.h"
 #include "target/target.h"
@@ -97,6 +104,47 @@ static void test_replace_and_commit(void **state)
 
         assert_int_equal(target_commit(target, NULL), 0);
         expect_scene(&(Scene){.destination = "two"});
+}
+
+/* What RestrictSUIDSGID= of a unit does. */
+static int forbid_set_id(void)
+{
+        struct sock_filter rules[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fchmod, 0, 3),
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+                BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, S_ISUID | S_ISGID, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        struct sock_fprog program = {.len = ELEMENTSOF(rules), .filter = rules};
+
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                return -errno;
+        return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? -errno : 0;
+}
+
+/* Found out before the download, not at the activation. */
+static void test_mode_that_may_not_be_set(void **state)
+{
+        _cleanup_(target_freep) Target *target = make_target(04755);
+        int status = 0;
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                TargetWriter *writer = NULL;
+                Failure failure = {.reason = FAILURE_NONE};
+
+                if (forbid_set_id() < 0)
+                        _exit(77);
+                if (open_writer(target, 10, 0, &writer, &failure) != -EPERM || failure.reason != FAILURE_TARGET_IO)
+                        _exit(1);
+                _exit(strstr(failure.detail, "mode 4755") ? 0 : 2);
+        }
+        assert_true(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+        if (WEXITSTATUS(status) == 77)
+                skip(); /* an emulator has no filters */
+        assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 static void test_resume(void **state)
@@ -359,6 +407,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_replace_and_commit, folder_set_up, folder_tear_down),
+                cmocka_unit_test_setup_teardown(test_mode_that_may_not_be_set, folder_set_up, folder_tear_down),
                 cmocka_unit_test_setup_teardown(test_resume, folder_set_up, folder_tear_down),
                 cmocka_unit_test_setup_teardown(test_acts_from_every_state, folder_set_up, folder_tear_down),
                 cmocka_unit_test_setup_teardown(test_destination_must_be_a_file, folder_set_up, folder_tear_down),
