@@ -11,7 +11,8 @@
  * anything that cannot be taken back.
  *
  * Nothing is activated that was not read back from the target, hashed, and whose signature was not checked by this
- * process since it started; a session found `installed` at start is read again before it is activated.
+ * process since it started; a session found `installed` at start is read again before it is activated. One found
+ * `activating` was read by the process before: from there on no call writes, and what was begun is carried on.
  *
  * Any failure ends the session: before activation it is rolled-back at once (slots stay bad, temporary files are
  * removed), after it goes through rolling-back, which may need a reboot. `not now` (a hook's 75 in pre-install,

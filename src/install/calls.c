@@ -314,6 +314,5 @@ void install_session_release(InstallSession *s, InstallDoneFn done, void *userda
         if (s->ready && state == UPDATE_STATE_IDLE && !s->plan.running)
                 done(INSTALL_OUTCOME_DONE, NULL, userdata);
         else
-                run(s, VERB_RELEASE, state == UPDATE_STATE_COMMITTED || state == UPDATE_STATE_ROLLED_BACK,
-                    plans_release, done, userdata);
+                run(s, VERB_RELEASE, session_is_over(s), plans_release, done, userdata);
 }

@@ -7,6 +7,8 @@
 #include "session-private.h"
 
 #define RETRY_CAP_USEC (3600 * USEC_PER_SEC)
+/* Until the start is judged nobody is served, and the service manager waits: TimeoutStartSec= of the unit. */
+#define START_RETRY_CAP_USEC (10 * USEC_PER_SEC)
 
 /* ---- failure ---- */
 
@@ -80,11 +82,11 @@ void session_give_up_rollback(InstallSession *s, const Failure *failure)
 void session_wait_and_retry(InstallSession *s, const Failure *failure)
 {
         char text[DURATION_TEXT_MAX];
-        uint64_t wait = s->params->retry_usec;
+        uint64_t wait = s->params->retry_usec, cap = s->ready ? RETRY_CAP_USEC : START_RETRY_CAP_USEC;
 
-        for (unsigned i = 0; i < s->n_tries && wait < RETRY_CAP_USEC; i++)
+        for (unsigned i = 0; i < s->n_tries && wait < cap; i++)
                 wait *= 2;
-        wait = MIN2(wait, RETRY_CAP_USEC);
+        wait = MIN2(wait, cap);
         s->n_tries++;
         log_warning("%s: %s, trying again in %s", s->has_session ? s->record.request.session : "start",
                     failure->detail, duration_format(text, wait));
@@ -95,10 +97,15 @@ void session_wait_and_retry(InstallSession *s, const Failure *failure)
 static void on_roll_back_failed(InstallSession *s, const Failure *failure)
 {
         /* What is switched back only lacks a reboot: that must come, however long it takes. */
-        if (s->switched_back || s->n_tries < UNDO_TRIES_MAX)
+        if (s->switched_back || s->n_tries < UNDO_TRIES_MAX) {
                 session_wait_and_retry(s, failure);
-        else
-                session_give_up_rollback(s, failure);
+        } else if (s->n_tries == UNDO_TRIES_MAX && session_has_ab(s)) {
+                s->n_tries++;
+                s->undo_failure = *failure;
+                plans_reboot_to_undo(s);
+        } else {
+                session_give_up_rollback(s, s->n_tries > UNDO_TRIES_MAX ? &s->undo_failure : failure);
+        }
 }
 
 void session_on_plan_end(InstallSession *s, Verb verb, InstallOutcome outcome, const Failure *failure)

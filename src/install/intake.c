@@ -227,7 +227,7 @@ void intake_start(InstallSession *s, unsigned file, uint64_t offset, InstallWrit
 {
         Intake *in = &s->intake;
         _cleanup_close_ int fd = -1;
-        Failure failure;
+        Failure failure = {.reason = FAILURE_NONE};
         int r;
 
         if (intake_is_open(s)) {
@@ -244,6 +244,8 @@ void intake_start(InstallSession *s, unsigned file, uint64_t offset, InstallWrit
                 return;
         }
         if (offset < run_written_bytes(s, file) && run_step_back(s, file, offset, &failure) < 0) {
+                if (!failure_is_set(&failure))
+                        (void)fail(&failure, FAILURE_RESOURCES, ENOMEM, "out of memory");
                 session_fail(s, &failure);
                 done(INSTALL_OUTCOME_FAILED, &failure, -1, userdata);
                 return;

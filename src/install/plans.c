@@ -36,7 +36,9 @@ static void add_open(InstallSession *s)
                 plan_add(s, step_enter, 0, UPDATE_STATE_DOWNLOADING);
         if (!s->record.begun) {
                 each(s, ALL, step_hook, HOOK_STAGE_PRE_INSTALL);
-                /* Before the first byte: the boot loader must not choose what is half written. */
+                /* Before the first byte: the boot loader must not choose what is half written, and never lose trust in what
+                 * runs, which is the only software there is from here on. */
+                each(s, AB, step_confirm_current, 0);
                 each(s, AB, step_free_primary, 0);
                 each(s, AB, step_set_state, false);
                 plan_add(s, step_begun, 0, 0);
@@ -170,6 +172,16 @@ void plans_roll_back(InstallSession *s)
                 plan_add(s, step_hook, first_ab(s), HOOK_STAGE_REBOOT);
                 plan_add(s, step_wait_down, 0, 0);
         }
+        plan_start(s);
+}
+
+void plans_reboot_to_undo(InstallSession *s)
+{
+        plan_begin(s, VERB_ROLL_BACK);
+        each_tolerant(s, AB, step_get_current, 0);
+        plan_add(s, step_reboot_may_undo, 0, 0);
+        plan_add(s, step_hook, first_ab(s), HOOK_STAGE_REBOOT);
+        plan_add(s, step_wait_down, 0, 0);
         plan_start(s);
 }
 

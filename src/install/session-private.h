@@ -31,6 +31,7 @@ enum {
         PLAN_STEPS_MAX = 192,
         INTAKE_END_SEC = 10,
         UNDO_TRIES_MAX = 5,
+        UNDO_BOOTS_MAX = 10, /* more than any boot script gives starts to a slot on trial */
         STARTUP_TRIES_MAX = 3,
 };
 
@@ -139,8 +140,9 @@ struct InstallSession {
         sd_event_source *timer;
         uint64_t retry_usec; /* a plan of our own is tried again; USEC_INFINITY: none waits */
         unsigned n_tries;
-        bool switched_back; /* rolling back: all is undone but for the reboot */
-        bool owned;         /* local: who began it is still there */
+        bool switched_back;   /* rolling back: all is undone but for the reboot */
+        Failure undo_failure; /* after the last try to undo it all */
+        bool owned;           /* local: who began it is still there */
         sd_event_source *alone;
         sd_event_source *tick;
         unsigned n_ticks;
@@ -168,9 +170,12 @@ static inline int other_slot(int slot)
 
 /* session.c */
 UpdateState session_state(const InstallSession *s); /* IDLE without a session */
+bool session_is_over(const InstallSession *s);      /* committed or rolled back, and not yet released */
 uint64_t selftest_deadline_usec(const InstallSession *s);
 bool session_has_ab(const InstallSession *s);
 uint64_t run_written_bytes(InstallSession *s, unsigned file);
+/* Of a session that has ended; one that is there already is replaced. */
+void session_write_history(InstallSession *s);
 /* The only writers of record.state. A state that cannot be saved is not entered; _anyway is for giving up. */
 _must_use_ int session_enter(InstallSession *s, UpdateState next, Failure *reterr);
 void session_enter_anyway(InstallSession *s, UpdateState next);
@@ -215,6 +220,8 @@ void plans_self_test(InstallSession *s);
 void plans_commit(InstallSession *s);
 void plans_release(InstallSession *s);
 void plans_roll_back(InstallSession *s);
+/* The last resort of a rollback that failed: what cannot be switched back from here the boot loader may, at a restart. */
+void plans_reboot_to_undo(InstallSession *s);
 void plans_recover(InstallSession *s);
 
 /* steps.c: each a StepFn */
@@ -225,6 +232,7 @@ int step_open(InstallSession *s, const Step *step, Failure *reterr);
 int run_step_back(InstallSession *s, unsigned index, uint64_t offset, Failure *reterr);
 int step_enter(InstallSession *s, const Step *step, Failure *reterr); /* argument: the state */
 int step_hook(InstallSession *s, const Step *step, Failure *reterr);  /* argument: the stage */
+int step_confirm_current(InstallSession *s, const Step *step, Failure *reterr);
 int step_free_primary(InstallSession *s, const Step *step, Failure *reterr);
 int step_set_primary(InstallSession *s, const Step *step, Failure *reterr); /* argument: SLOT_NEW, SLOT_OLD */
 int step_set_state(InstallSession *s, const Step *step, Failure *reterr);   /* argument: 1 good, 0 bad */
@@ -249,6 +257,7 @@ int step_version(InstallSession *s, const Step *step, Failure *reterr);
 int step_tested(InstallSession *s, const Step *step, Failure *reterr);
 int step_undone(InstallSession *s, const Step *step, Failure *reterr);
 int step_rolled_back(InstallSession *s, const Step *step, Failure *reterr);
+int step_reboot_may_undo(InstallSession *s, const Step *step, Failure *reterr);
 int step_wait_down(InstallSession *s, const Step *step, Failure *reterr);
 int step_forget(InstallSession *s, const Step *step, Failure *reterr);
 int step_primary_is_current(InstallSession *s, const Step *step, Failure *reterr);

@@ -36,6 +36,11 @@ uint64_t run_written_bytes(InstallSession *s, unsigned file)
         return run->writer ? target_writer_written(run->writer) : s->record.files[file].durable_bytes;
 }
 
+bool session_is_over(const InstallSession *s)
+{
+        return session_state(s) == UPDATE_STATE_COMMITTED || session_state(s) == UPDATE_STATE_ROLLED_BACK;
+}
+
 uint64_t selftest_deadline_usec(const InstallSession *s)
 {
         return usec_add(s->record.test_began_usec, s->params->selftest_timeout_usec);
@@ -213,7 +218,7 @@ int session_save(InstallSession *s, Failure *reterr)
         return 0;
 }
 
-static void write_history(InstallSession *s)
+void session_write_history(InstallSession *s)
 {
         const InstallRecord *record = &s->record;
         HistoryEntry e = {.attempt = record->request.attempt, .began_wall_usec = record->began_wall_usec};
@@ -281,8 +286,8 @@ static void session_entered(InstallSession *s, UpdateState from)
 {
         log_state(s, from);
         s->retry_usec = USEC_INFINITY;
-        if (s->record.state == UPDATE_STATE_COMMITTED || s->record.state == UPDATE_STATE_ROLLED_BACK)
-                write_history(s);
+        if (session_is_over(s))
+                session_write_history(s);
         session_arm(s);
         session_tell_state(s);
 }

@@ -185,6 +185,9 @@ void startup_end(InstallSession *s)
         session_read_version(s);
         session_arm(s);
         local_judge_start(s);
+        /* The power may have failed between the record and the history. */
+        if (session_is_over(s))
+                session_write_history(s);
         s->ops->on_ready(s->userdata);
         if (failure_is_set(&s->found))
                 session_fail(s, &s->found);

@@ -67,6 +67,17 @@ int step_set_primary(InstallSession *s, const Step *step, Failure *reterr)
         return set_primary(s, step, step->argument == SLOT_NEW ? slot : other_slot(slot));
 }
 
+/* Whoever left it on trial, or bad, is gone, and with the other slot its way back goes, too. */
+int step_confirm_current(InstallSession *s, const Step *step, Failure *reterr)
+{
+        int r;
+
+        s->on_boot_answer = on_answered;
+        r = boot_set_state(s->event, boot_script(s, step), s->runs[step->file].booted_slot, true, on_boot_done, s,
+                           &s->boot);
+        return r < 0 ? r : STEP_PENDING;
+}
+
 static int on_primary(InstallSession *s, const Step *step, int answer, Failure *reterr)
 {
         const FileRun *run = &s->runs[step->file];

@@ -287,13 +287,18 @@ int step_undone(InstallSession *s, const Step *step, Failure *reterr)
         return session_save(s, reterr);
 }
 
+/* Or may run: where it is not known. */
+static bool new_slot_runs(const InstallSession *s)
+{
+        for (unsigned i = 0; i < s->n_runs; i++)
+                if (run_is_ab(&s->runs[i]) && s->runs[i].booted_slot != other_slot(s->runs[i].slot))
+                        return true;
+        return false;
+}
+
 int step_rolled_back(InstallSession *s, const Step *step, Failure *reterr)
 {
-        bool runs_new = false;
-
-        for (unsigned i = 0; i < s->n_runs; i++)
-                runs_new |= run_is_ab(&s->runs[i]) && s->runs[i].booted_slot != other_slot(s->runs[i].slot);
-        if (!runs_new) {
+        if (!new_slot_runs(s)) {
                 session_enter_anyway(s, UPDATE_STATE_ROLLED_BACK);
                 plan_skip_rest(s);
                 return STEP_DONE;
@@ -309,6 +314,19 @@ int step_rolled_back(InstallSession *s, const Step *step, Failure *reterr)
                 return STEP_DONE;
         }
         log_warning("%s: switched back, the old software needs a reboot", s->record.request.session);
+        return STEP_DONE;
+}
+
+int step_reboot_may_undo(InstallSession *s, const Step *step, Failure *reterr)
+{
+        if (new_slot_runs(s) && s->record.n_boots <= UNDO_BOOTS_MAX) {
+                log_warning(
+                        "%s: cannot be switched back (%s), asking for a reboot, in which the boot loader may do it",
+                        s->record.request.session, s->undo_failure.detail);
+                return STEP_DONE;
+        }
+        session_give_up_rollback(s, &s->undo_failure);
+        plan_skip_rest(s);
         return STEP_DONE;
 }
 

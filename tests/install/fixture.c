@@ -63,6 +63,11 @@ void device_remove(Device *d, const char *name)
         (void)unlink(path_of(d, name));
 }
 
+void device_make_folder(Device *d, const char *name)
+{
+        assert_int_equal(mkdir(path_of(d, name), 0755), 0);
+}
+
 void device_flip(Device *d, const char *name, long offset)
 {
         FILE *file = fopen(path_of(d, name), "r+");

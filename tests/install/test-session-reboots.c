@@ -207,18 +207,79 @@ static void test_rollback_in_vain(void **state)
         assert_undone(d, FAILURE_ROLLBACK_FAILED);
 }
 
+/* In the new slot, whose boot script cannot switch back. */
+static void roll_back_without_boot_script(Device *d)
+{
+        device_start(d);
+        activate_slot(d);
+        device_reboot(d, "B");
+        d->params.retry_usec = USEC_PER_MSEC;
+        device_write(d, "fail.set-primary", "");
+        assert_int_equal(device_roll_back(d, FAILURE_CANCELLED), INSTALL_OUTCOME_DONE);
+}
+
+/* What cannot be switched back is left to the boot loader, which gives up a trial by itself. */
 static void test_boot_script_broken_in_rollback(void **state)
 {
         Device *d = *state;
 
-        device_start(d);
-        activate_slot(d);
-        device_reboot(d, "B");
-        d->params.retry_usec = 5 * USEC_PER_MSEC;
-        device_write(d, "fail.set-primary", "");
-        assert_int_equal(device_roll_back(d, FAILURE_CANCELLED), INSTALL_OUTCOME_DONE);
+        roll_back_without_boot_script(d);
+        device_wait_called(d, "hook.log", "reboot rootfs B result=rolled-back", 1);
+        assert_int_equal(device_state(d), UPDATE_STATE_ROLLING_BACK);
+        assert_int_equal(device_count_called(d, "boot.log", "set-primary A"), 6);
+        device_remove(d, "fail.set-primary");
+        device_reboot(d, "A");
+        assert_undone(d, FAILURE_CANCELLED);
+}
+
+static void test_boot_script_broken_and_no_reboot(void **state)
+{
+        Device *d = *state;
+        InstallStatus status;
+
+        roll_back_without_boot_script(d);
+        device_write(d, "exit.reboot", "1");
         device_wait_for(d, UPDATE_STATE_ROLLED_BACK);
         assert_int_equal(device_failure(d), FAILURE_ROLLBACK_FAILED);
+        install_session_get_status(d->session, &status);
+        assert_non_null(strstr(status.failure->detail, "set-primary"));
+        assert_int_equal(device_count_called(d, "hook.log", "reboot rootfs B result=rolled-back"), 1);
+}
+
+/* Nor does the boot loader: that ends, too. */
+static void test_boot_script_broken_and_the_loader_as_well(void **state)
+{
+        Device *d = *state;
+
+        roll_back_without_boot_script(d);
+        for (unsigned n_reboots = 1; n_reboots <= 11; n_reboots++) {
+                device_wait_called(d, "hook.log", "reboot rootfs B result=rolled-back", n_reboots);
+                device_reboot(d, "B");
+        }
+        device_wait_for(d, UPDATE_STATE_ROLLED_BACK);
+        assert_int_equal(device_failure(d), FAILURE_ROLLBACK_FAILED);
+}
+
+/* The slot goes back though a file cannot, and what could not be undone is told. */
+static void test_file_that_cannot_go_back(void **state)
+{
+        Device *d = *state;
+
+        device_start(d);
+        device_ask_for(d, "app", "rootfs");
+        device_install(d);
+        assert_int_equal(device_call(d, install_session_activate), INSTALL_OUTCOME_DONE);
+        device_reboot(d, "B");
+        d->params.retry_usec = USEC_PER_MSEC;
+        device_remove(d, ".app.otad-old");
+        device_make_folder(d, ".app.otad-old");
+        assert_int_equal(device_roll_back(d, FAILURE_CANCELLED), INSTALL_OUTCOME_DONE);
+        device_wait_called(d, "hook.log", "reboot rootfs B result=rolled-back", 1);
+        assert_string_equal(device_read(d, "primary"), "A");
+        device_reboot(d, "A");
+        device_wait_for(d, UPDATE_STATE_ROLLED_BACK);
+        assert_int_equal(device_failure(d), FAILURE_ROLLBACK_FAILED);
+        assert_string_equal(device_read(d, "state.B"), "bad");
 }
 
 static void test_boot_script_broken_at_start(void **state)
@@ -236,6 +297,22 @@ static void test_boot_script_broken_at_start(void **state)
         device_remove(d, "fail.get-current");
         device_reboot(d, "A");
         assert_undone(d, FAILURE_BOOT_SCRIPT);
+}
+
+/* However long its other waits are, a start does not take longer than the service manager waits for it. */
+static void test_start_is_judged_soon(void **state)
+{
+        Device *d = *state;
+
+        device_start(d);
+        activate_slot(d);
+        device_stop(d);
+        d->params.retry_usec = 3600 * USEC_PER_SEC;
+        device_write(d, "boot-id", "33333333-3333-4333-8333-333333333333\n");
+        device_write(d, "current", "B\n");
+        device_write(d, "fail.get-current", "once");
+        device_start(d);
+        assert_int_equal(device_state(d), UPDATE_STATE_TESTING);
 }
 
 /* Nobody calls: neither otad nor a person. */
@@ -450,6 +527,10 @@ int main(void)
                 ON_DEVICE(test_rollback_goes_on),
                 ON_DEVICE(test_rollback_in_vain),
                 ON_DEVICE(test_boot_script_broken_in_rollback),
+                ON_DEVICE(test_boot_script_broken_and_no_reboot),
+                ON_DEVICE(test_boot_script_broken_and_the_loader_as_well),
+                ON_DEVICE(test_file_that_cannot_go_back),
+                ON_DEVICE(test_start_is_judged_soon),
                 ON_DEVICE(test_boot_script_broken_at_start),
                 ON_DEVICE(test_selftest_deadline),
                 ON_DEVICE(test_selftest_deadline_across_restart),

@@ -286,6 +286,36 @@ static void test_not_now(void **state)
         assert_int_equal(device_call(d, install_session_commit), INSTALL_OUTCOME_DONE);
 }
 
+/* Left over from an update that ended badly: the slot that runs is bad, or on trial. It is the only one from now on. */
+static void test_what_runs_is_confirmed(void **state)
+{
+        Device *d = *state;
+
+        device_write(d, "state.A", "bad\n");
+        device_start(d);
+        device_ask_for(d, "rootfs", NULL);
+        assert_int_equal(device_begin(d), INSTALL_OUTCOME_DONE);
+        assert_string_equal(device_read(d, "state.A"), "good");
+        assert_string_equal(device_read(d, "state.B"), "bad");
+}
+
+/* A power cut between the record of an update's end and the history, which is written then. */
+static void test_history_is_made_up_for(void **state)
+{
+        Device *d = *state;
+
+        device_start(d);
+        device_ask_for(d, "rootfs", NULL);
+        device_install(d);
+        assert_int_equal(device_roll_back(d, FAILURE_CANCELLED), INSTALL_OUTCOME_DONE);
+        assert_int_equal(device_state(d), UPDATE_STATE_ROLLED_BACK);
+        device_stop(d);
+        device_remove(d, "state/history");
+        device_start(d);
+        assert_non_null(strstr(device_read(d, "state/history"), "reason=cancelled"));
+        assert_int_equal(device_call(d, install_session_release), INSTALL_OUTCOME_DONE);
+}
+
 /* A slot that would be overwritten must not be what boots next. */
 static void test_primary_is_not_current(void **state)
 {
@@ -333,6 +363,8 @@ int main(void)
                 ON_DEVICE(test_installed_and_tampered),
                 ON_DEVICE(test_not_now),
                 ON_DEVICE(test_primary_is_not_current),
+                ON_DEVICE(test_what_runs_is_confirmed),
+                ON_DEVICE(test_history_is_made_up_for),
                 ON_DEVICE(test_without_signature_where_allowed),
         };
 
