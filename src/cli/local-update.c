@@ -143,13 +143,14 @@ static void on_given_up(const LinkError *error, void *userdata)
 static void on_not_now(LocalUpdate *u, const Failure *why, void (*again)(LocalUpdate *u))
 {
         const Config *config = u->options->config;
+        uint64_t give_up_usec = config->hook.give_up_usec ?: USEC_INFINITY;
         char text[DURATION_TEXT_MAX];
         uint64_t now = now_usec();
         Failure failure;
 
         if (u->not_now_since_usec == 0)
                 u->not_now_since_usec = now;
-        if (now - u->not_now_since_usec < config->hook.give_up_usec) {
+        if (now - u->not_now_since_usec < give_up_usec) {
                 local_update_say(u, "The hook says not now: %s; trying again in %s", why->detail,
                                  duration_format(text, config->hook.retry_usec));
                 u->again = again;

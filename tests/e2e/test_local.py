@@ -155,6 +155,15 @@ def test_a_hook_that_always_says_not_now(make_scene):
     assert history(scene)[-1]["error"] == "hook-not-now"
 
 
+def test_a_hook_is_asked_for_ever_where_nobody_gives_up(make_scene):
+    """hook.give-up-sec = 0 is never, and not at once."""
+    scene = make(make_scene, hook={"timeout-sec": 10, "give-up-sec": 0})
+    scene.gateway.plan_hook("activate", exit=75, reason="the pump runs", times=2)
+    done = install(scene, make_image("1.1.0", 5000), "app")
+    assert done.returncode == 0 and done.stdout.count("the pump runs") == 2, done.stdout + done.stderr
+    assert stages(scene).count("activate") == 3
+
+
 def test_no_installer(make_scene):
     scene = make_scene(power=False, gateway={"files": ["app"]})
     done = install(scene, make_image("1.1.0", 5000), "app")
