@@ -93,11 +93,25 @@ static void go_back(LocalUpdate *u)
 
 /* -- which ---------------------------------------------------------------------------------------------------------- */
 
+static bool is_for(const LinkState *state, const char *target)
+{
+        for (size_t i = 0; i < state->n_files; i++)
+                if (strcmp(state->files[i].target, target) == 0)
+                        return true;
+        return false;
+}
+
 void local_rollback_start(LocalUpdate *u)
 {
+        const char *target = u->options->target;
         char text[256];
 
         (void)local_update_at_hand(&u->state, text, sizeof(text));
+        if (target && u->state.state != UPDATE_STATE_IDLE && !is_for(&u->state, target)) {
+                log_error("There is nothing to go back from for target %s: %s, and is not for it", target, text);
+                local_update_finish(u, EXIT_NOTHING_TO_DO);
+                return;
+        }
         switch (u->state.state) {
         case UPDATE_STATE_IDLE:
                 go_back(u);

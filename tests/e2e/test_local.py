@@ -317,6 +317,19 @@ def test_rollback_before_the_reboot(scene):
     assert history(scene)[-1]["error"] == "cancelled-locally" and "rollback" in stages(scene)
 
 
+def test_rollback_of_another_target(scene):
+    """What is at hand is left alone, whatever is named that it is not for; and undone where it is for it."""
+    gateway = scene.gateway
+    assert install(scene, IMAGE).returncode == REBOOT_NEEDED
+    done = gateway.otactl("rollback", "--target", "app")
+    assert done.returncode == NOTHING_TO_DO and not done.stdout, done.stdout + done.stderr
+    assert "target app" in done.stderr and "local#install-" in done.stderr
+    assert gateway.loader.primary == "B" and "rollback" not in stages(scene)
+    done = gateway.otactl("rollback", "--target", "rootfs")
+    assert done.returncode == 0 and "rolled-back" in done.stdout, done.stdout + done.stderr
+    assert gateway.loader.primary == "A" and history(scene)[-1]["error"] == "cancelled-locally"
+
+
 def test_cancel_a_local_update(make_scene):
     scene = make(make_scene)
     assert install(scene, IMAGE).returncode == REBOOT_NEEDED
