@@ -18,6 +18,7 @@
 #include "check.h"
 #include "transport/identity.h"
 #include "transport/resolver.h"
+#include "trust/trust-store.h"
 
 #define LOOK_UP_USEC   (10 * USEC_PER_SEC)
 #define CONNECT_USEC   (5 * USEC_PER_SEC) /* each address */
@@ -125,26 +126,33 @@ static int connect_to_any(const Answer *answer, uint16_t port, char why[static W
         return fd;
 }
 
-static int no_passphrase(char *buffer, int size, int writing, void *userdata)
+static bool load_identity(SSL_CTX *context, const IdentityParams *params)
 {
-        return -1;
+        _cleanup_(identity_certificates_freep) STACK_OF(X509) *certificates = NULL;
+        _cleanup_(identity_key_freep) EVP_PKEY *key = NULL;
+        _cleanup_(certificate_freep) X509 *own = NULL;
+        char problem[IDENTITY_TEXT_MAX]; /* the lines on certificate and key have said it */
+
+        if (identity_load_certificates(params, &certificates, problem) < 0)
+                return false;
+        own = sk_X509_shift(certificates);
+        return identity_load_key(params, own, &key, problem) == 0 &&
+               SSL_CTX_use_cert_and_key(context, own, key, certificates, 1) == 1;
 }
 
-static SSL_CTX *make_context(const Config *config)
+static SSL_CTX *make_context(const Check *check)
 {
-        SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+        const IdentityParams identity = check_identity_params(check);
+        _cleanup_(context_freep) SSL_CTX *context = SSL_CTX_new(TLS_client_method());
 
         if (!context)
                 return NULL;
-        SSL_CTX_set_default_passwd_cb(context, no_passphrase);
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
-        if (SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1 &&
-            SSL_CTX_load_verify_locations(context, config->broker.root_ca, NULL) == 1 &&
-            SSL_CTX_use_certificate_chain_file(context, config->broker.cert) == 1 &&
-            SSL_CTX_use_PrivateKey_file(context, config->broker.key, SSL_FILETYPE_PEM) == 1)
-                return context;
-        SSL_CTX_free(context);
-        return NULL;
+        if (SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1 ||
+            SSL_CTX_load_verify_locations(context, check->config->broker.root_ca, NULL) != 1 ||
+            !load_identity(context, &identity))
+                return NULL;
+        return TAKE_PTR(context);
 }
 
 static bool set_names(SSL *ssl, const Config *config)
@@ -211,11 +219,10 @@ static bool shake_hands(SSL *ssl, int fd, char why[static WHY_MAX])
 static void check_handshake(Check *check, int fd)
 {
         const Config *config = check->config;
-        _cleanup_(context_freep) SSL_CTX *context = make_context(config);
-        _cleanup_(ssl_freep) SSL *ssl = context ? SSL_new(context) : NULL;
+        _cleanup_(context_freep) SSL_CTX *context = NULL;
+        _cleanup_(ssl_freep) SSL *ssl = NULL;
         char why[WHY_MAX] = "";
 
-        ERR_clear_error();
         /* The lines on certificate and key say whether the token works. */
         if (identity_is_uri(config->broker.key) || identity_is_uri(config->broker.cert)) {
                 check_say(check, CHECK_OK, subject, NULL,
@@ -223,6 +230,9 @@ static void check_handshake(Check *check, int fd)
                           config->broker.endpoint, config->broker.port);
                 return;
         }
+        context = make_context(check);
+        ssl = context ? SSL_new(context) : NULL;
+        ERR_clear_error();
         if (!ssl) {
                 check_say(check, CHECK_WARN, subject, "mend CA, certificate and key first",
                           "%s takes connections; whom it lets in was not tried", config->broker.endpoint);

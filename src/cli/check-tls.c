@@ -158,15 +158,21 @@ static bool check_token(Check *check, const IdentityParams *params)
         return r >= 0 && probed.error == 0;
 }
 
-static void check_identity(Check *check)
+IdentityParams check_identity_params(const Check *check)
 {
         const Config *config = check->config;
-        const IdentityParams params = {
+
+        return (IdentityParams){
                 .cert = config->broker.cert,
                 .key = config->broker.key,
                 .pin_file = config->broker.pin_file,
                 .group = check->user.known ? check->user.gid : getegid(),
         };
+}
+
+static void check_identity(Check *check)
+{
+        const IdentityParams params = check_identity_params(check);
         _cleanup_(identity_certificates_freep) STACK_OF(X509) *certificates = NULL;
         _cleanup_(identity_key_freep) EVP_PKEY *key = NULL;
         char pin_path[IDENTITY_SOURCE_MAX + 1], problem[IDENTITY_TEXT_MAX];

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "command.h"
+#include "transport/identity.h"
 
 enum { CHECK_GROUPS_MAX = 64 };
 
@@ -43,6 +44,8 @@ _printf_(5, 6) void check_say(Check *check, CheckVerdict verdict, const char *su
 bool check_user_may(const CheckUser *user, const struct stat *st, unsigned wanted);
 /* What cannot be seen as this user is no fault, if root would see it. */
 CheckVerdict check_verdict_for(int error);
+/* Certificate and key as otad uses them: what only its group may read is read by us, too. Borrowed from the config. */
+IdentityParams check_identity_params(const Check *check);
 /* Run as root, and so writable for nobody else; executable. False: it said why not. */
 bool check_program(Check *check, const char *subject, const char *path);
 

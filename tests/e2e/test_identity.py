@@ -1,6 +1,8 @@
 """The device's key in a file that is looked after, and on a token: it connects, updates, and says what is wrong."""
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (BestAvailableEncryption, Encoding, PrivateFormat,
+                                                          load_pem_private_key)
 
 from gateway import make_image
 
@@ -49,6 +51,27 @@ def test_update_with_a_key_on_a_token(off, token, kind, where):
     done = off.gateway.otactl("check")
     assert "ok    key: pkcs11:token=gateway;object=device;type=private, of that certificate" in done.stdout
     assert PIN not in off.gateway.output() + done.stdout + done.stderr
+
+
+def test_key_file_with_a_passphrase(off):
+    """otactl check goes the way to the broker with it, as otad does; with a wrong one it blames the key."""
+    key, pin_file = off.gateway.folder / "locked.key", off.gateway.folder / "passphrase"
+    plain = load_pem_private_key(off.gateway.thing.key.read_bytes(), None)
+    for path, content in ((key, plain.private_bytes(Encoding.PEM, PrivateFormat.PKCS8,
+                                                    BestAvailableEncryption(PIN.encode()))),
+                          (pin_file, b"wrong\n")):
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+    off.gateway.write_config({"broker": {"key": str(key), "pin-file": str(pin_file)}})
+    said = off.gateway.otactl("check").stdout
+    assert "FAIL  key: cannot use the key" in said and "warn  broker: localhost takes connections" in said
+    pin_file.write_text(f"{PIN}\n")
+    said = off.gateway.otactl("check").stdout
+    assert f"ok    key: {key}, of that certificate" in said
+    assert "ok    broker: localhost port" in said and "takes this device's certificate" in said, said
+    off.gateway.power_on()
+    off.gateway.wait_output("otad", "Connected to the broker")
+    assert PIN not in off.gateway.output() + said
 
 
 def test_pin_source_in_the_uri(off, token):
