@@ -18,7 +18,7 @@
 #include "trust/clock.h"
 #include "trust/trust-store.h"
 
-enum { PEM_MAX_BYTES = 4 * 1024 * 1024, EXPIRY_WARN_DAYS = 30 };
+enum { PEM_MAX_BYTES = 4 * 1024 * 1024 };
 
 static void bio_freep(BIO **bio)
 {
@@ -98,6 +98,7 @@ static void check_ca(Check *check, const char *subject, const char *path)
 static void check_dates(Check *check, const char *path, X509 *certificate)
 {
         static const char renew[] = "renew it in AWS IoT before it ends, and put the new one there";
+        int warn_days = (int)check->config->certificates.warn_days; /* 0: never before it has ended */
         int days = 0, seconds = 0;
         ClockSigns signs;
 
@@ -112,7 +113,7 @@ static void check_dates(Check *check, const char *path, X509 *certificate)
         }
         if (days < 0 || seconds < 0)
                 check_say(check, CHECK_FAIL, "certificate", renew, "%s ended %d days ago", path, -days);
-        else if (days < EXPIRY_WARN_DAYS)
+        else if (days < warn_days)
                 check_say(check, CHECK_WARN, "certificate", renew, "%s ends in %d days", path, days);
         else
                 check_say(check, CHECK_OK, "certificate", NULL, "%s, valid for %d more days", path, days);

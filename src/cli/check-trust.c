@@ -8,7 +8,6 @@
 #include "trust/clock.h"
 #include "trust/trust-store.h"
 
-enum { EXPIRY_WARN_DAYS = 30 };
 #define SEC_PER_DAY INT64_C(86400)
 
 static void check_clock(Check *check, const ClockSigns *signs)
@@ -29,14 +28,15 @@ static void check_clock(Check *check, const ClockSigns *signs)
 static void check_entry(Check *check, const TrustEntry *entry, const ClockSigns *signs)
 {
         const char *subject = entry->is_anchor ? "trust anchor" : "trusted signer";
-        int64_t days = (entry->not_after_sec - (int64_t)(signs->wall_clock_usec / USEC_PER_SEC)) / SEC_PER_DAY;
+        int64_t left_sec = entry->not_after_sec - (int64_t)(signs->wall_clock_usec / USEC_PER_SEC);
+        int64_t warn_sec = check->config->certificates.warn_days * SEC_PER_DAY; /* 0: not before the end */
 
         if (!entry->usable)
                 check_say(check, CHECK_WARN, subject, "mend the file or take it away", "%s: %s", entry->file,
                           entry->why_not.detail);
-        else if (signs->wall_clock_usec >= CLOCK_REFERENCE_USEC && days < EXPIRY_WARN_DAYS)
+        else if (signs->wall_clock_usec >= CLOCK_REFERENCE_USEC && left_sec < warn_sec)
                 check_say(check, CHECK_WARN, subject, "put the next certificate beside it in time",
-                          days < 0 ? "%s, %s, is past its end" : "%s, %s, ends within days", entry->file,
+                          left_sec < 0 ? "%s, %s, is past its end" : "%s, %s, ends within days", entry->file,
                           entry->subject);
         else
                 check_say(check, CHECK_OK, subject, NULL, "%s, %s, %s", entry->file, entry->subject, entry->key_type);

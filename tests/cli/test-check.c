@@ -226,7 +226,14 @@ static void test_keys_and_certificates(void **state)
         check(f);
         assert_line(f, "FAIL  key:", "it is not the one of the certificate");
         assert_line(f, "warn  certificate:", "ends in 10 days");
+        write_config(f, "certificates: { warn-days = 5; };\n");
+        check(f);
+        assert_line(f, "ok    certificate:", "valid for 10 more days");
+        write_config(f, "certificates: { warn-days = 0; };\n");
+        check(f);
+        assert_line(f, "ok    certificate:", "valid for 10 more days");
 
+        /* Never warned of: what has ended is told all the same. */
         write_pair(f, "cert.pem", "key.pem", -3 * DAY, -2 * DAY);
         check(f);
         assert_line(f, "FAIL  certificate:", "ended 1 days ago");
@@ -250,6 +257,18 @@ static void test_keys_and_certificates(void **state)
 static void test_trust(void **state)
 {
         Fixture *f = *state;
+
+        write_pair(f, "trust/signer.pem", NULL, -DAY, 10 * DAY);
+        check(f);
+        assert_line(f, "warn  trusted signer:", "ends within days");
+        write_config(f, "certificates: { warn-days = 5; };\n");
+        check(f);
+        assert_line(f, "ok    trusted signer:", "signer.pem");
+        /* It ended half a day ago, which is told in other words where the clock is known to be right. */
+        write_config(f, "certificates: { warn-days = 0; };\n");
+        write_pair(f, "trust/signer.pem", NULL, -2 * DAY, -DAY);
+        check(f);
+        assert_line(f, "warn  trusted signer:", "signer.pem");
 
         assert_int_equal(chmod(path_of(f, "trust/signer.pem"), 0666), 0);
         check(f);
