@@ -53,5 +53,6 @@ void check_tls(Check *check);     /* CA, certificate, key, proxy */
 void check_trust(Check *check);   /* clock, trust store */
 void check_targets(Check *check); /* devices, folders, boot scripts */
 void check_system(Check *check);  /* user, folders, hook */
+void check_units(Check *check);   /* systemd's units, where this configuration is theirs */
 void check_running(Check *check); /* otad, otad-installer */
 void check_broker(Check *check);  /* name, TCP, TLS; needless where otad is connected */

@@ -83,6 +83,7 @@ int command_check(const Options *options)
         check_trust(&check);
         check_targets(&check);
         check_system(&check);
+        check_units(&check);
         check_running(&check);
         if (!check.connected)
                 check_broker(&check);

@@ -262,7 +262,8 @@ static const ConfigKey root_keys[] = {
         {PATH("paths.state", Config, paths.state), .fallback = "/var/lib/otad",
          .doc = "Where otad keeps what must survive a restart."},
         {PATH("paths.installer-state", Config, paths.installer_state), .fallback = "/var/lib/otad-installer",
-         .doc = "The same for the installer; nobody else may write there."},
+         .doc = "The same for the installer; nobody else may write there. Under systemd keep this and the other two as they "
+                "are, and bind-mount the folder: the units have them fixed."},
         {PATH("paths.runtime", Config, paths.runtime), .fallback = "/run/otad",
          .doc = "Where the socket between the two lies."},
         {PATH("paths.boot-id", Config, paths.boot_id), .fallback = "/proc/sys/kernel/random/boot_id",

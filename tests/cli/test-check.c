@@ -16,7 +16,7 @@
 
 enum { DAY = 86400, PATH_TEXT_MAX = 160, OUTPUT_MAX = 16384 };
 
-static const char *otactl;
+static const char *otactl, *units;
 
 typedef struct Fixture {
         char dir[64];
@@ -165,7 +165,8 @@ static void check(Fixture *f)
         size_t n;
         FILE *pipe;
 
-        snprintf(command, sizeof(command), "'%s' --config '%s/otad.conf' check 2>&1", otactl, f->dir);
+        snprintf(command, sizeof(command),
+                 "SYSTEMD_UNIT_PATH='%2$s/units' '%1$s' --config '%2$s/otad.conf' check 2>&1", otactl, f->dir);
         pipe = popen(command, "re");
         assert_non_null(pipe);
         n = fread(f->output, 1, sizeof(f->output) - 1, pipe);
@@ -317,6 +318,42 @@ static void test_folders(void **state)
         assert_line(f, "FAIL  otad-installer:", "is no socket");
 }
 
+/* Those that are shipped, changed by a script for sed with $d for the folder of this device. */
+static void install_units(const Fixture *f, const char *script)
+{
+        char command[1024];
+
+        snprintf(command, sizeof(command),
+                 "d='%s' && mkdir -p $d/units && for u in otad-selftest.service otad-installer.socket; do "
+                 "sed \"%s\" '%s'/$u >$d/units/$u || exit; done",
+                 f->dir, script, units);
+        assert_int_equal(system(command), 0);
+}
+
+static void test_units(void **state)
+{
+        Fixture *f = *state;
+
+        /* None is there; they are, but start with another configuration than this one; with this one. */
+        check(f);
+        assert_null(strstr(f->output, "otad-selftest.service"));
+        install_units(f, "");
+        check(f);
+        assert_null(strstr(f->output, "otad-selftest.service"));
+        install_units(f, "s,/etc/otad/otad.conf,$d/otad.conf,");
+        check(f);
+        assert_line(
+                f, "warn  otad-selftest.service: does not have paths.installer-state, /tmp/",
+                "/installer-state, so nothing watches over an update on trial; take that key away and bind-mount");
+        assert_line(f, "warn  otad-installer.socket: does not have paths.runtime, /tmp/",
+                    "/run, so otad does not find otad-installer");
+        install_units(f, "s,/etc/otad/otad.conf,$d/otad.conf,; s,/var/lib/otad-installer/,$d/installer-state/,; "
+                         "s,/run/otad/,$d/run/,");
+        check(f);
+        assert_line(f, "ok    otad-selftest.service:", "/installer-state");
+        assert_line(f, "ok    otad-installer.socket:", "/run");
+}
+
 static void test_config(void **state)
 {
         Fixture *f = *state;
@@ -339,11 +376,13 @@ int main(int argc, char *argv[])
                 cmocka_unit_test_setup_teardown(test_trust, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_targets, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_folders, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_units, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_config, setup, teardown),
         };
 
-        if (argc != 2)
+        if (argc != 3)
                 return 1;
         otactl = argv[1];
+        units = argv[2];
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
