@@ -196,6 +196,25 @@ def test_links_lead_somewhere(page):
             assert place in map(anchor, headings(path.read_text())), f"{file} has no #{place}"
 
 
+def test_what_pages_link_to_is_installed_with_them():
+    """But for what only the source tree has, which lies in folders of it."""
+    installed = {p for pattern in source("debian/otad.docs").split() for p in REPO.glob(pattern)}
+    for page in pages():
+        for file, _ in targets_of(page):
+            assert not file or "/" in file or DOCS / file in installed, f"{page.name}: {file} is in no package"
+
+
+def test_examples_are_where_pages_say():
+    """Installed by conf/ and systemd/."""
+    examples = {p.name for folder in ("systemd", "conf/boot", "conf/hook") for p in (REPO / folder).rglob("*")}
+    named = [(page.name, name) for page in [*pages(), *(DOCS / "man").glob("*.[158]")]
+             for name in re.findall(r"/usr/share/doc/otad/examples/([\w.-]+)", page.read_text().replace("\\-", "-"))]
+    assert {name for _, name in named} >= {"paths.conf.example", "token.conf.example"}
+    assert not [(page, name) for page, name in named if name not in examples | {"hook.d"}]
+    for page in pages():
+        assert ".example` beside" not in page.read_text(), page.name
+
+
 def test_every_page_is_in_the_readme():
     linked = {(REPO / file).resolve() for file, _ in targets_of(REPO / "README.md")}
     assert {p.resolve() for p in pages()} <= linked
