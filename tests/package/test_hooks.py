@@ -8,7 +8,7 @@ import pytest
 HOOKS = Path(__file__).resolve().parent.parent.parent / "conf" / "hook"
 BOOT = HOOKS.parent / "boot"
 STAGES = ["pre-install", "post-install", "activate", "reboot", "selftest", "commit", "rollback", "cleanup"]
-PARTS = ["service", "container", "read-only-root", "raspberry-pi", "systemd-boot"]
+PARTS = ["service", "container", "raspberry-pi", "systemd-boot"]
 
 
 class Device:
@@ -54,7 +54,7 @@ def device(tmp_path):
 def test_shellcheck():
     scripts = [p for p in [*HOOKS.iterdir(), *BOOT.iterdir(), HOOKS.parent.parent / "systemd" / "watch-trial"]
                if p.read_text().startswith("#!/bin/sh") or p.suffix == ".sh"]
-    assert len(scripts) == 13
+    assert len(scripts) == 12
     done = subprocess.run(["shellcheck", "--external-sources", f"--source-path={HOOKS.parent.parent}", *scripts],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
@@ -115,6 +115,12 @@ def test_what_is_no_part(device):
 
 # ---- the examples ----
 
+def test_every_part_is_tested_and_installed():
+    assert sorted(part.name for part in HOOKS.iterdir()) == sorted([*PARTS, "otad-hook"])
+    installed = (HOOKS.parent / "meson.build").read_text()
+    assert all(f"'hook/{part}'" in installed for part in PARTS) and installed.count("'hook/") == len(PARTS) + 1
+
+
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("stage", [*STAGES, "a-stage-of-the-future"])
 def test_parts_leave_other_targets_alone(device, part, stage):
@@ -123,8 +129,7 @@ def test_parts_leave_other_targets_alone(device, part, stage):
     assert device.calls() == ([] if status == 77 else ["systemctl reboot"])
 
 
-@pytest.mark.parametrize("part,target", [("service", "app"), ("container", "container"), ("read-only-root", "app"),
-                                         ("systemd-boot", "rootfs")])
+@pytest.mark.parametrize("part,target", [("service", "app"), ("container", "container"), ("systemd-boot", "rootfs")])
 def test_parts_know_which_stages_are_theirs(device, part, target):
     assert device.run(part, "a-stage-of-the-future", OTAD_TARGET=target)[0] == 77
     assert device.calls() == []
@@ -174,20 +179,6 @@ def test_container_that_cannot_be_loaded(device):
 def test_container_without_an_old_image(device):
     assert device.run("container", "rollback", OTAD_TARGET="container", OTAD_PATH="/nowhere/image") == (0, "")
     assert device.calls() == ["systemctl restart gateway-container.service"]
-
-
-def test_read_only_root(device):
-    run = "systemd-run --quiet --wait --collect --pipe mount -o remount,"
-    assert device.run("read-only-root", "pre-install", OTAD_TARGET="app") == (0, "")
-    assert device.calls() == [f"{run}rw /"]
-    assert device.run("read-only-root", "cleanup", OTAD_TARGET="app", HOOK_MOUNT="/srv") == (0, "")
-    assert device.calls() == [f"{run}ro /srv"]
-
-
-def test_read_only_root_that_stays_so(device):
-    device.fails("systemd-run")
-    assert device.run("read-only-root", "pre-install", OTAD_TARGET="app") == (1, "/ cannot be made writable")
-    assert device.run("read-only-root", "cleanup", OTAD_TARGET="app")[0] == 0
 
 
 @pytest.mark.parametrize("prints,call", [
