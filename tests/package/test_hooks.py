@@ -182,13 +182,23 @@ def test_container_without_an_old_image(device):
 
 
 @pytest.mark.parametrize("prints,call", [
-    ("0 tryboot", "systemctl reboot --reboot-argument=0 tryboot"), ("", "systemctl reboot")])
+    ("0 tryboot", "systemd-run --quiet --wait --collect --pipe systemctl reboot --reboot-argument=0 tryboot"),
+    ("", "systemctl reboot")])
 def test_raspberry_pi(device, tmp_path, prints, call):
     script = tmp_path / "boot"
     script.write_text(f"#!/bin/sh\n[ $1 = reboot-argument ] && echo '{prints}'\n")
     script.chmod(0o755)
     assert device.run("raspberry-pi", "reboot", HOOK_BOOT_SCRIPT=str(script)) == (0, "")
     assert device.calls() == [call]
+
+
+@pytest.mark.parametrize("tool,argument", [("systemd-run", "0 tryboot"), ("systemctl", "")])
+def test_raspberry_pi_that_cannot_restart(device, tmp_path, tool, argument):
+    device.fails(tool)
+    script = tmp_path / "boot"
+    script.write_text(f"#!/bin/sh\necho '{argument}'\n")
+    script.chmod(0o755)
+    assert device.run("raspberry-pi", "reboot", HOOK_BOOT_SCRIPT=str(script)) == (1, f"{tool} fails")
 
 
 def test_raspberry_pi_without_an_answer(device):
