@@ -376,6 +376,18 @@ class Life:
         m.sh("rm -r /run/systemd/system/otad.service.d; systemctl daemon-reload; systemctl restart otad")
         self.cloud.wait_connected(THING, 30)
 
+    def step_configuration_away(self):
+        """For a moment, as a deployment has it that removes and copies: who connects then does not end the socket."""
+        m = self.machine
+        m.sh("systemctl stop otad.service otad-installer.service; mv /etc/otad/otad.conf /etc/otad/away; "
+             "timeout 3 busctl --address=unix:path=/run/otad/installer.sock list || :")
+        self.check("the socket stays", m.run("systemctl", "is-active", "otad-installer.socket").strip() == "active")
+        m.sh("mv /etc/otad/away /etc/otad/otad.conf")
+        m.wait("systemctl is-active --quiet otad-installer.service", timeout=30)
+        m.run("systemctl", "start", "otad.service")
+        self.cloud.wait_connected(THING, 30)
+        self.no_failed_units()
+
     def step_upgrade(self):
         """What the operator has changed stays, what he has not is the new version's."""
         m = self.machine
