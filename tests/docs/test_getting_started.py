@@ -118,15 +118,24 @@ aws() {
         echo "aws $*" >>calls
         echo value
 }
-install() { echo "install $*" >>calls; }
-otactl() { install otactl "$@"; }
-systemctl() { install systemctl "$@"; }
+note() { echo "$*" >>calls; }
+cp() { note cp "$@"; }
+install() { note install "$@"; }
+otactl() { note otactl "$@"; }
+systemctl() { note systemctl "$@"; }
 curl() { echo certificate; }
 """
 
 
+# Without a configuration systemd starts nothing and ends with 0; and before it has started otad, the check must fail.
+IN_ORDER = ["aws iot attach-thing-principal", "aws iot describe-endpoint", "install -m 0640 -g otad device.pem.key",
+            "cp /etc/otad/otad.conf.example /etc/otad/otad.conf", "install -m 0644 codesign.pem /etc/otad/trust/",
+            "systemctl enable --now otad-installer.socket otad-selftest.service otad.service", "otactl check",
+            "aws s3api put-object", "aws iot create-ota-update"]
+
+
 def test_what_needs_aws_is_whole(tmp_path):
-    """Every JSON that a command is given is JSON, every variable it uses is set by then."""
+    """Every JSON that a command is given is JSON, every variable it uses is set by then, and all is in order."""
     policy = re.search(r"^## 5\. .*?```json\n(.*?)^```", read("cloud-protocol.md"), re.M | re.S)[1]
     assert len(re.sub(r"\s", "", policy)) < 2048       # AWS IoT's limit
     (tmp_path / "policy.json").write_text(json.dumps(json.loads(policy)))
@@ -134,5 +143,17 @@ def test_what_needs_aws_is_whole(tmp_path):
     code = STUBS + "\n".join(b.code for b in blocks("getting-started.md") if b.what in ("aws", "sign"))
     done = subprocess.run(["bash", "-eu", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
-    calls = (tmp_path / "calls").read_text()
-    assert "aws iot create-ota-update " in calls and "aws iot create-policy " in calls
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert any(call.startswith("aws iot create-policy ") for call in calls)
+    assert [start for call in calls for start in IN_ORDER if call.startswith(start)] == IN_ORDER
+
+
+def test_the_example_of_a_configuration_is_valid(programs):
+    """As the page says of it; what it says has to be changed is there to be changed."""
+    example = REPO / "conf" / "otad.conf"
+    programs("otad", "--config", example, "--check-config")
+    settings = re.findall(r"^ *([a-z-]+)(?: =|:)", example.read_text(), re.M)
+    section = read("getting-started.md").split("### 3. The device's configuration")[1].split("\n### ")[0]
+    row = next(line for line in section.splitlines() if line.startswith("| `/etc/otad/otad.conf`"))
+    keys = [key.split(".")[-1] for key in re.findall(r"`([a-z.-]+)`", row)]
+    assert len(keys) == 3 and set(keys) <= set(settings)
