@@ -1,5 +1,6 @@
 """The pages say what is so: compared with the code they are about, and with each other."""
 
+import os
 import re
 import subprocess
 
@@ -218,6 +219,14 @@ def test_examples_are_where_pages_say():
 def test_every_page_is_in_the_readme():
     linked = {(REPO / file).resolve() for file, _ in targets_of(REPO / "README.md")}
     assert {p.resolve() for p in pages()} <= linked
+
+
+def test_what_the_readme_has_run_is_there():
+    code = "".join(re.findall(r"^```sh\n(.*?)^```$", source("README.md"), re.M | re.S))
+    programs = re.findall(r"(?:^|&& )(?:\./)?((?:scripts|tests)/\S+)", code, re.M)
+    assert len(programs) >= 5 and all(os.access(REPO / program, os.X_OK) for program in programs)
+    assert "install ./build-deb/otad_*.deb" in code and "default build-deb" in source("scripts/build-packages")
+    assert "\nPackage: otad\n" in source("debian/control")
 
 
 def test_commands_of_otactl_exist(programs):
