@@ -221,6 +221,14 @@ def test_every_page_is_in_the_readme():
     assert {p.resolve() for p in pages()} <= linked
 
 
+def test_the_readme_leads_to_the_end_of_every_page():
+    """A page that has lost its second half has lost where such a link leads."""
+    linked = {((REPO / file).resolve(), place) for file, place in targets_of(REPO / "README.md")}
+    for page in pages():
+        last = headings(page.read_text())[-1]
+        assert (page.resolve(), anchor(last)) in linked, f"{page.name} ends with '{last}', which README.md does not link to"
+
+
 def test_what_the_readme_has_run_is_there():
     code = "".join(re.findall(r"^```sh\n(.*?)^```$", source("README.md"), re.M | re.S))
     programs = re.findall(r"(?:^|&& )(?:\./)?((?:scripts|tests)/\S+)", code, re.M)
