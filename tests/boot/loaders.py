@@ -34,7 +34,8 @@ class Loader:
 
     def environment(self, **more):
         return {"PATH": os.environ["PATH"], "OTAD_BOOT_CONF": str(self.settings), "OTAD_CMDLINE": str(self.cmdline),
-                "OTAD_DEVICE_TREE": str(self.folder / "device-tree"), **more}
+                "OTAD_DEVICE_TREE": str(self.folder / "device-tree"),
+                "OTAD_SYSTEMD_DIR": str(self.folder / "systemd"), **more}
 
     def run(self, *call, **more):
         """The finished process; otad runs scripts the same way: from "/", with nothing on stdin."""

@@ -1,5 +1,6 @@
 """What is peculiar to one boot loader's store."""
 
+import os
 import re
 import subprocess
 
@@ -127,6 +128,55 @@ def test_uboot_tries_may_be_set(tmp_path):
     machine.call("set-state", "B", "bad")
     machine.call("set-primary", "B")
     assert [machine.start(), machine.start()] == ["B", "A"]
+
+
+@pytest.fixture
+def sandboxed(tmp_path, monkeypatch):
+    """A machine with fw_setenv as in otad-installer's sandbox, which works in what systemd-run starts only; and whose calls
+    are noted."""
+    machine, tools = UBoot(tmp_path), tmp_path / "tools"
+    tools.mkdir()
+    (tools / "fw_setenv").write_text("#!/bin/sh\necho 'Error storing the env' >&2\nexit 9\n")
+    (tools / "systemd-run").write_text(f"#!/bin/sh\necho \"$*\" >>{tmp_path}/calls\n[ ! -e {tmp_path}/refused ] || "
+                                       "{ echo 'Failed to connect to bus' >&2; exit 1; }\n"
+                                       "while [ \"${1#--}\" != \"$1\" ]; do shift; done\n"
+                                       f"PATH={os.environ['PATH']} exec \"$@\"\n")
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    return machine
+
+
+def test_uboot_environment_that_the_sandbox_keeps_away(sandboxed, tmp_path):
+    (tmp_path / "systemd").mkdir()
+    sandboxed.call("set-state", "B", "bad")
+    sandboxed.call("set-primary", "B")
+    assert (sandboxed.get("BOOT_ORDER"), sandboxed.get("BOOT_B_LEFT"), sandboxed.get("BOOT_TRIAL")) == ("B A", "3", "B")
+    sandboxed.call("set-state", "B", "good")
+    assert sandboxed.call("get-primary") == "B" and not sandboxed.get("BOOT_TRIAL")
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert f"--quiet --wait --collect --pipe fw_setenv -c {sandboxed.config} BOOT_ORDER B A" in calls
+    assert calls[-1] == f"--quiet --wait --collect --pipe fw_setenv -c {sandboxed.config} BOOT_TRIAL"
+
+
+def test_uboot_environment_that_nobody_can_write(sandboxed, tmp_path):
+    (tmp_path / "systemd").mkdir()
+    (tmp_path / "refused").touch()
+    message = sandboxed.fails("set-primary", "B")
+    assert "Error storing the env" in message and "Failed to connect to bus" in message and message.count("\n") == 1
+    assert sandboxed.get("BOOT_ORDER") == "A B"
+
+
+def test_uboot_without_systemd(sandboxed, tmp_path):
+    assert sandboxed.fails("set-primary", "B").endswith(": Error storing the env\n")
+    assert not (tmp_path / "calls").exists()
+
+
+def test_uboot_asks_systemd_only_where_it_must(tmp_path, sandboxed):
+    (tmp_path / "tools" / "fw_setenv").unlink()
+    (tmp_path / "systemd").mkdir()
+    sandboxed.call("set-primary", "B")
+    assert not (tmp_path / "calls").exists()
 
 
 # ---- systemd-boot ----

@@ -290,11 +290,11 @@ class Life:
                                 *(f"--setenv={name}={value}" for name, value in environment.items()), *command)
 
     def step_boot_scripts(self):
-        """Each with its boot loader's real tools, on a store below /boot."""
+        """Each with its boot loader's real tools, on a store below /boot; and U-Boot's on one that the sandbox cannot write."""
         m = self.machine
         m.run("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *TOOLS)
-        for kind in File, Grub, UBoot, SystemdBoot, RaspberryPi:
-            inside = f"/boot/{kind.name}"
+        stores = [(kind, f"/boot/{kind.name}") for kind in (File, Grub, UBoot, SystemdBoot, RaspberryPi)]
+        for kind, inside in [*stores, (UBoot, "/srv/uboot")]:
             m.path(inside).mkdir(parents=True)
             loader = kind(m.path(inside))
             for path in (loader.settings, m.path(inside) / "fw_env.config"):
@@ -309,7 +309,7 @@ class Life:
             call("set-state", "B", "bad")
             call("set-primary", "B")
             self.check(f"{kind.name}: B is next", call("get-primary") == "B")
-        m.sh("rm -r /boot/*")
+        m.sh("rm -r /boot/* /srv/uboot")
 
     def step_documented(self):
         """Commands of the pages that need an installed and configured otad, as they stand there."""
