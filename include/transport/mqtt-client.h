@@ -103,9 +103,9 @@ _must_use_ int mqtt_client_new(sd_event *event, const MqttClientParams *params, 
 MqttClient *mqtt_client_free(MqttClient *client); /* drops the connection without a DISCONNECT; NULL is fine */
 DEFINE_CLEANUP(MqttClient *, mqtt_client_free);
 
-/* Starts the first try now, and keeps trying. Fine while connecting or connected; ends a disconnect under
- * way. */
-_must_use_ int mqtt_client_connect(MqttClient *client);
+/* The first try begins with the loop's next turn, and it keeps trying: a try that cannot even begin is a failed one. Fine
+ * while connecting or connected; ends a disconnect under way. */
+void mqtt_client_connect(MqttClient *client);
 
 /*
  * Says DISCONNECT, flushes what was written before it within 2 s, stops reconnecting. on_done (may be NULL)

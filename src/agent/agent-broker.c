@@ -10,10 +10,7 @@ enum { UNSENT_BYTES_MAX = 256 * 1024 };
 
 static void connect_again(MqttClient *client, void *userdata)
 {
-        int r = mqtt_client_connect(client);
-
-        if (r < 0)
-                log_error_errno(r, "Cannot connect to the broker again: %m");
+        mqtt_client_connect(client);
 }
 
 static void note_connection(Agent *a, bool connected)
@@ -156,7 +153,7 @@ void agent_op_come_back(void *userdata)
 {
         Agent *a = userdata;
 
-        connect_again(a->mqtt, a);
+        mqtt_client_connect(a->mqtt);
 }
 
 static const MqttClientCallbacks mqtt_callbacks = {
@@ -196,5 +193,8 @@ int agent_start_broker(Agent *a)
         int r;
 
         r = mqtt_client_new(a->event, &params, &mqtt_callbacks, a, &a->mqtt);
-        return r < 0 ? r : mqtt_client_connect(a->mqtt);
+        if (r < 0)
+                return r;
+        mqtt_client_connect(a->mqtt);
+        return 0;
 }

@@ -18,7 +18,7 @@ typedef enum ClientState {
         CLIENT_PROBING, /* whether certificate and key can be used */
         CLIENT_CONNECTING,
         CLIENT_CONNECTED,
-        CLIENT_WAITING, /* for the next try */
+        CLIENT_WAITING, /* for the next try, the first one too */
         CLIENT_DISCONNECTING,
 } ClientState;
 
@@ -42,8 +42,6 @@ struct MqttClient {
         void (*on_disconnect_done)(MqttClient *client, void *userdata);
 };
 
-static int client_look_up(MqttClient *client);
-
 static void client_arm(MqttClient *client, uint64_t wait_usec)
 {
         (void)sd_event_source_set_time(client->timer_source, usec_add(now_usec(), wait_usec));
@@ -56,6 +54,12 @@ static void client_drop(MqttClient *client)
         identity_probe_cancel(client->probe);
         client->connection = mqtt_connection_free(client->connection);
         (void)sd_event_source_set_enabled(client->timer_source, SD_EVENT_OFF);
+}
+
+/* The name is looked up again before the next try. */
+static void client_forget_addresses(MqttClient *client)
+{
+        client->n_addresses = client->next_address = 0;
 }
 
 /* A try, or a connection, has ended with `reason`. The client may be gone after it. */
@@ -224,7 +228,7 @@ static int client_look_up(MqttClient *client)
         };
         int r;
 
-        client->n_addresses = client->next_address = 0;
+        client_forget_addresses(client);
         r = resolver_start(client->event, &params, on_resolved, client, &client->resolver);
         if (r < 0)
                 return r;
@@ -257,14 +261,16 @@ static int on_timer(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 
 /* --- what is asked of it --- */
 
-int mqtt_client_connect(MqttClient *client)
+/* The first try comes from the timer as all others do: so what fails in it is told, and tried again, as in any other. */
+void mqtt_client_connect(MqttClient *client)
 {
         if (client->state != CLIENT_IDLE && client->state != CLIENT_DISCONNECTING)
-                return 0;
+                return;
         client_drop(client);
+        client_forget_addresses(client);
         client->on_disconnect_done = NULL;
-        client->state = CLIENT_IDLE;
-        return client_look_up(client);
+        client->state = CLIENT_WAITING;
+        client_arm(client, 0);
 }
 
 void mqtt_client_disconnect(MqttClient *client, void (*on_done)(MqttClient *client, void *userdata))
