@@ -15,12 +15,17 @@
  *   the token, where the key is on one   connect_timeout_usec, see transport/identity-probe.h
  *   TCP, the proxy's answer, TLS and CONNACK, together  connect_timeout_usec
  *   SUBACK, UNSUBACK, PUBACK, each       answer_timeout_usec
- *   PINGRESP (or any other byte)         answer_timeout_usec after a PINGREQ, which is sent keep_alive_sec
- * after the last byte in either direction bytes we sent, not acknowledged (TCP) answer_timeout_usec +
- * keep_alive_sec (TCP_USER_TIMEOUT) DISCONNECT flushed                   2 s A deadline missed ends the
- * connection: on_disconnected names it, then the client tries again. There is no limit to the tries; the wait
- * between two is exponential with full jitter, and starts over only once a connection has lasted stable_usec.
- * Where a name has several addresses, each try takes the next.
+ *   PINGRESP (or any other byte)         answer_timeout_usec after a PINGREQ, which is sent keep_alive_sec after
+ *                                        the last byte in either direction
+ *   bytes we sent, not acknowledged (TCP)  answer_timeout_usec + keep_alive_sec (TCP_USER_TIMEOUT)
+ *   DISCONNECT flushed                   2 s
+ *
+ * A deadline missed ends the connection: on_disconnected names it, then the client tries again. There is no limit
+ * to the tries; the wait between two is exponential with full jitter, and starts over only once a connection has
+ * lasted stable_usec.
+ *
+ * Where a name has several addresses, each try takes the next. After the last of them, and after a connection that
+ * has lasted, the name is looked up again.
  *
  * Sources: MQTT 5.0 and 3.1.1 (OASIS); AWS IoT Core Developer Guide, "Device communication protocols" (port
  * 443 wants ALPN x-amzn-mqtt-ca), "Transport security" (SNI); AWS General Reference, AWS IoT Core quotas (8

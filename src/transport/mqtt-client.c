@@ -69,8 +69,10 @@ static void client_retry(MqttClient *client, const char *address, const char *re
         uint64_t wait_usec;
 
         if (client->state == CLIENT_CONNECTED &&
-            usec_sub(now_usec(), client->connected_usec) >= client->params.stable_usec)
+            usec_sub(now_usec(), client->connected_usec) >= client->params.stable_usec) {
                 backoff_reset(&client->backoff);
+                client_forget_addresses(client); /* as old as the connection, while the broker may have moved */
+        }
         client_drop(client);
         wait_usec = backoff_next_usec(&client->backoff);
         client->state = CLIENT_WAITING;

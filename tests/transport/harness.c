@@ -220,8 +220,9 @@ static int on_dns_query(sd_event_source *source _unused_, int fd, uint32_t reven
         packet[3] = memmem(packet, (size_t)n, "nowhere", 7) ? 0x83 : 0x80;
         memset(packet + 6, 0, 6);
         if (is_a && packet[3] == 0x80)
-                for (unsigned i = dns->n_answers; i > 0; i--) {
-                        const uint8_t record[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 127, 0, 0, (uint8_t)i};
+                for (unsigned i = 0; i < dns->n_answers; i++) {
+                        uint8_t last = (uint8_t)(dns->ascending ? i + 1 : dns->n_answers - i);
+                        const uint8_t record[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 127, 0, 0, last};
 
                         memcpy(packet + end, record, sizeof(record));
                         end += sizeof(record);

@@ -36,12 +36,13 @@ unsigned harness_free_port(void);
 
 /*
  * A name server on the loop: A records for every name but those with "nowhere" in them (no such name) or "silent" (no
- * answer). n_answers addresses, 127.0.0.1 the last: 127.0.0.3, 127.0.0.2, 127.0.0.1.
+ * answer). n_answers addresses, 127.0.0.1 the last: 127.0.0.3, 127.0.0.2, 127.0.0.1; or, ascending, the first.
  */
 typedef struct HarnessDns {
         sd_event_source *source;
         int fd;
         unsigned n_answers;
+        bool ascending;
         unsigned n_queries;
         unsigned n_deaf;  /* so many queries are not heard */
         char servers[32]; /* for ResolverParams */

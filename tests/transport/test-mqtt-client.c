@@ -368,6 +368,28 @@ static void test_several_addresses(void **state _unused_)
         free_world(w);
 }
 
+/* After a connection that has lasted its list of addresses is old: the name is asked for before any of them is tried. */
+static void test_stable_connection_forgets_the_addresses(void **state _unused_)
+{
+        HarnessProcess mortal = harness_start_broker(0, "server");
+        World *w = new_world(mortal.port);
+        unsigned n_queries;
+
+        w->dns.n_answers = 3;
+        w->dns.ascending = true;
+        w->params.stable_usec = 200 * USEC_PER_MSEC;
+        start(w);
+        expect_connected(w);
+        n_queries = w->dns.n_queries;
+        (void)harness_idle(w->event, 300 * USEC_PER_MSEC);
+        harness_stop(&mortal);
+        world_forget_news(w);
+        expect_failure(w, "(127.0.0.1)");
+        expect_failure(w, "(127.0.0.1)");
+        assert_true(w->dns.n_queries > n_queries);
+        free_world(w);
+}
+
 static void test_name_look_up_fails(void **state _unused_)
 {
         World *w = new_world(broker.port);
@@ -553,6 +575,7 @@ int main(int argc, char *argv[])
                 cmocka_unit_test(test_broker_dies_and_comes_back),
                 cmocka_unit_test(test_stable_connection_resets_the_backoff),
                 cmocka_unit_test(test_several_addresses),
+                cmocka_unit_test(test_stable_connection_forgets_the_addresses),
                 cmocka_unit_test(test_name_look_up_fails),
                 cmocka_unit_test(test_name_look_up_cannot_begin),
                 cmocka_unit_test(test_disconnect),
