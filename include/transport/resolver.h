@@ -5,7 +5,7 @@
  * after /etc/hosts. IP literals pass through at once; "localhost" and
  * what ends in ".localhost" are the loopback addresses. Other name services of the
  * C library (mDNS, LDAP) are not asked. Knows nothing of ports, connections or retries. Source: RFC 6724
- * (order of the addresses), RFC 6761 section 6.3 (localhost).
+ * (order of the addresses), RFC 8305 section 4 (IPv6 and IPv4 in turn), RFC 6761 section 6.3 (localhost).
  */
 #pragma once
 
@@ -21,7 +21,7 @@ enum {
         RESOLVER_NAME_MAX = 253,
 };
 
-/* A plain value: one numeric address, best first in a list. */
+/* A plain value: one numeric address; best first in a list, and the families in turn. */
 typedef struct ResolvedAddress {
         int family;                           /* AF_INET or AF_INET6 */
         char text[INET6_ADDRSTRLEN + 1 + 16]; /* "192.0.2.1", "2001:db8::1", "fe80::1%3" */

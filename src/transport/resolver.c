@@ -92,6 +92,35 @@ static void resolver_add_address(Resolver *resolver, const struct sockaddr *addr
         resolver->n_addresses++;
 }
 
+static const struct ares_addrinfo_node *next_of_family(const struct ares_addrinfo_node *node, int family)
+{
+        while (node && node->ai_family != family)
+                node = node->ai_next;
+        return node;
+}
+
+/*
+ * Best first, but the families in turn (RFC 8305, section 4): where one of them leads nowhere, as broken IPv6 does, every
+ * second address still leads somewhere, and none is cut off for the other's sake.
+ */
+static void resolver_take_answer(Resolver *resolver, const struct ares_addrinfo_node *nodes)
+{
+        int family = nodes && nodes->ai_family == AF_INET6 ? AF_INET6 : AF_INET;
+        const struct ares_addrinfo_node *next = next_of_family(nodes, family);
+        const struct ares_addrinfo_node *other = next_of_family(nodes, family == AF_INET6 ? AF_INET : AF_INET6);
+
+        while (next || other) {
+                const struct ares_addrinfo_node *node = next;
+
+                next = other;
+                other = node;
+                if (!node)
+                        continue;
+                resolver_add_address(resolver, node->ai_addr);
+                other = next_of_family(node->ai_next, node->ai_family);
+        }
+}
+
 static int ares_status_to_errno(int status)
 {
         switch (status) {
@@ -121,8 +150,7 @@ static void on_ares_answer(void *userdata, int status, int timeouts _unused_, st
         if (status == ARES_EDESTRUCTION || status == ARES_ECANCELLED)
                 return;
         if (status == ARES_SUCCESS && !resolver->done)
-                for (struct ares_addrinfo_node *node = answer->nodes; node; node = node->ai_next)
-                        resolver_add_address(resolver, node->ai_addr);
+                resolver_take_answer(resolver, answer->nodes);
         if (answer)
                 ares_freeaddrinfo(answer);
 

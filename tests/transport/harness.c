@@ -207,6 +207,7 @@ static int on_dns_query(sd_event_source *source _unused_, int fd, uint32_t reven
         uint8_t packet[1024];
         ssize_t n = recvfrom(fd, packet, 512, 0, (struct sockaddr *)&peer, &n_peer);
         size_t n_question, end;
+        unsigned n_answers;
         bool is_a;
 
         dns->n_queries++;
@@ -219,15 +220,18 @@ static int on_dns_query(sd_event_source *source _unused_, int fd, uint32_t reven
         packet[2] = 0x85; /* an answer, authoritative */
         packet[3] = memmem(packet, (size_t)n, "nowhere", 7) ? 0x83 : 0x80;
         memset(packet + 6, 0, 6);
-        if (is_a && packet[3] == 0x80)
-                for (unsigned i = 0; i < dns->n_answers; i++) {
-                        uint8_t last = (uint8_t)(dns->ascending ? i + 1 : dns->n_answers - i);
-                        const uint8_t record[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 127, 0, 0, last};
+        n_answers = packet[3] != 0x80 ? 0 : is_a ? dns->n_answers : dns->n_answers_6;
+        for (unsigned i = 0; i < n_answers; i++) {
+                uint8_t last = (uint8_t)(dns->ascending ? i + 1 : n_answers - i);
+                const uint8_t a[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 127, 0, 0, last};
+                const uint8_t aaaa[] = {0xc0, 12,   0, 28, 0, 1, 0, 0, 0, 1, 0, 16, 0x20, 0x01,
+                                        0x0d, 0xb8, 0, 0,  0, 0, 0, 0, 0, 0, 0, 0,  0,    last};
+                size_t n_record = is_a ? sizeof(a) : sizeof(aaaa);
 
-                        memcpy(packet + end, record, sizeof(record));
-                        end += sizeof(record);
-                        packet[7]++;
-                }
+                memcpy(packet + end, is_a ? a : aaaa, n_record);
+                end += n_record;
+                packet[7]++;
+        }
         assert_int_equal(sendto(fd, packet, end, 0, (struct sockaddr *)&peer, n_peer), end);
         return 0;
 }

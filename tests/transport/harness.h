@@ -35,13 +35,14 @@ void harness_stop(HarnessProcess *process);
 unsigned harness_free_port(void);
 
 /*
- * A name server on the loop: A records for every name but those with "nowhere" in them (no such name) or "silent" (no
+ * A name server on the loop: addresses for every name but those with "nowhere" in them (no such name) or "silent" (no
  * answer). n_answers addresses, 127.0.0.1 the last: 127.0.0.3, 127.0.0.2, 127.0.0.1; or, ascending, the first.
+ * n_answers_6 AAAA records of the same order, 2001:db8::3 and so on, which nobody has (RFC 3849).
  */
 typedef struct HarnessDns {
         sd_event_source *source;
         int fd;
-        unsigned n_answers;
+        unsigned n_answers, n_answers_6;
         bool ascending;
         unsigned n_queries;
         unsigned n_deaf;  /* so many queries are not heard */

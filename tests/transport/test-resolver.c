@@ -119,6 +119,36 @@ static void test_server_answers(void **state _unused_)
         sd_event_unref(event);
 }
 
+/* Of either family as many as there is room for, in turn: one that leads nowhere is not all that is tried. */
+static void test_families_in_turn(void **state _unused_)
+{
+        sd_event *event = new_loop();
+        unsigned last = 12;
+        HarnessDns dns;
+        Seen seen;
+
+        harness_dns_start(&dns, event, last);
+        dns.n_answers_6 = last;
+        seen = look_up(event, "broker.example", dns.servers, 5 * USEC_PER_SEC);
+        assert_int_equal(seen.error, 0);
+        assert_int_equal(seen.n_addresses, RESOLVER_ADDRESSES_MAX);
+        for (size_t i = 0; i < seen.n_addresses; i++) {
+                char text[32];
+
+                assert_true(i == 0 || seen.addresses[i].family != seen.addresses[i - 1].family);
+                (void)snprintf(text, sizeof(text), "127.0.0.%u", last);
+                if (seen.addresses[i].family == AF_INET) {
+                        assert_string_equal(seen.addresses[i].text, text); /* the order within a family stays */
+                        last--;
+                }
+        }
+        dns.n_answers_6 = 1; /* and what one family lacks the other has */
+        seen = look_up(event, "broker.example", dns.servers, 5 * USEC_PER_SEC);
+        assert_int_equal(seen.n_addresses, 13);
+        harness_dns_stop(&dns);
+        sd_event_unref(event);
+}
+
 static void test_no_such_name(void **state _unused_)
 {
         sd_event *event = new_loop();
@@ -240,6 +270,7 @@ int main(void)
                 cmocka_unit_test(test_literals_pass_through),
                 cmocka_unit_test(test_localhost_needs_no_server),
                 cmocka_unit_test(test_server_answers),
+                cmocka_unit_test(test_families_in_turn),
                 cmocka_unit_test(test_no_such_name),
                 cmocka_unit_test(test_silent_server_meets_the_deadline),
                 cmocka_unit_test(test_asks_again),
