@@ -24,8 +24,9 @@
  * to the tries; the wait between two is exponential with full jitter, and starts over only once a connection has
  * lasted stable_usec.
  *
- * Where a name has several addresses, each try takes the next. After the last of them, and after a connection that
- * has lasted, the name is looked up again.
+ * Where a name has several addresses, each try takes the next. Where nobody answers at one, the next is tried after
+ * at most backoff_base_usec, and the wait grows after the last only. After that, and after a connection that has
+ * lasted, the name is looked up again.
  *
  * Sources: MQTT 5.0 and 3.1.1 (OASIS); AWS IoT Core Developer Guide, "Device communication protocols" (port
  * 443 wants ALPN x-amzn-mqtt-ca), "Transport security" (SNI); AWS General Reference, AWS IoT Core quotas (8

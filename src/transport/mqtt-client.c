@@ -62,19 +62,12 @@ static void client_forget_addresses(MqttClient *client)
         client->n_addresses = client->next_address = 0;
 }
 
-/* A try, or a connection, has ended with `reason`. The client may be gone after it. */
-static void client_retry(MqttClient *client, const char *address, const char *reason)
+/* A try, or a connection, has ended with `reason`; the next one comes in wait_usec. The client may be gone after it. */
+static void client_wait(MqttClient *client, const char *address, const char *reason, uint64_t wait_usec)
 {
         char text[MQTT_REASON_MAX + 1024];
-        uint64_t wait_usec;
 
-        if (client->state == CLIENT_CONNECTED &&
-            usec_sub(now_usec(), client->connected_usec) >= client->params.stable_usec) {
-                backoff_reset(&client->backoff);
-                client_forget_addresses(client); /* as old as the connection, while the broker may have moved */
-        }
         client_drop(client);
-        wait_usec = backoff_next_usec(&client->backoff);
         client->state = CLIENT_WAITING;
         client_arm(client, wait_usec);
 
@@ -92,9 +85,31 @@ static void client_retry(MqttClient *client, const char *address, const char *re
         client->callbacks.on_disconnected(client, text, wait_usec, client->userdata);
 }
 
+/* It tells of the broker, or of us: the wait grows. The client may be gone after it. */
+static void client_retry(MqttClient *client, const char *address, const char *reason)
+{
+        if (client->state == CLIENT_CONNECTED &&
+            usec_sub(now_usec(), client->connected_usec) >= client->params.stable_usec) {
+                backoff_reset(&client->backoff);
+                client_forget_addresses(client); /* as old as the connection, while the broker may have moved */
+        }
+        client_wait(client, address, reason, backoff_next_usec(&client->backoff));
+}
+
 static const char *client_address(const MqttClient *client)
 {
         return client->next_address > 0 ? client->addresses[client->next_address - 1].text : NULL;
+}
+
+/* Nobody answered at this address, which tells nothing of the others: only once all were tried in vain does the wait grow. */
+static void client_pass_on(MqttClient *client, const char *reason)
+{
+        Backoff pause = {.base_usec = client->params.backoff_base_usec, .cap_usec = client->params.backoff_base_usec};
+
+        if (client->next_address < client->n_addresses)
+                client_wait(client, client_address(client), reason, backoff_next_usec(&pause));
+        else
+                client_retry(client, client_address(client), reason);
 }
 
 static void client_disconnect_done(MqttClient *client)
@@ -147,6 +162,8 @@ static void on_connection_end(const char *reason, void *userdata)
 
         if (client->state == CLIENT_DISCONNECTING)
                 client_disconnect_done(client);
+        else if (!mqtt_connection_was_answered(client->connection))
+                client_pass_on(client, reason);
         else
                 client_retry(client, client_address(client), reason);
 }
@@ -164,10 +181,14 @@ static void client_connect(MqttClient *client)
         };
         const char *address = client_address(client);
         char problem[MQTT_REASON_MAX];
+        int r;
 
         client->state = CLIENT_CONNECTING;
-        if (mqtt_connection_start(client->event, &client->params, address, &callbacks, client, &client->connection,
-                                  problem) < 0)
+        r = mqtt_connection_start(client->event, &client->params, address, &callbacks, client, &client->connection,
+                                  problem);
+        if (r == -EHOSTUNREACH)
+                client_pass_on(client, problem);
+        else if (r < 0)
                 client_retry(client, address, problem);
 }
 

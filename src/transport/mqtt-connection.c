@@ -478,10 +478,11 @@ static int connection_dial(MqttConnection *c, sd_event *event, const char *addre
         errno = 0;
         rc = mosquitto_connect_bind_async(c->mosq, address, c->port, (int)c->params->keep_alive_sec, NULL);
         if (rc != MOSQ_ERR_SUCCESS || mosquitto_socket(c->mosq) < 0 || !connection_ssl(c)) {
-                r = rc == MOSQ_ERR_ERRNO && errno > 0 ? -errno : -EIO;
+                bool by_kernel = rc == MOSQ_ERR_ERRNO && errno > 0;
+
                 (void)snprintf(problem, MQTT_REASON_MAX, "TCP: %s",
-                               r == -EIO ? mosquitto_strerror(rc) : strerror(-r));
-                return r;
+                               by_kernel ? strerror(errno) : mosquitto_strerror(rc));
+                return by_kernel ? -EHOSTUNREACH : -EIO;
         }
         r = c->tls.budget_attached ? connection_watch(c, event) : -ENOMEM;
         if (r < 0)
@@ -521,6 +522,11 @@ int mqtt_connection_start(sd_event *event, const MqttClientParams *params, const
         connection_rearm(c);
         *ret = TAKE_PTR(c);
         return 0;
+}
+
+bool mqtt_connection_was_answered(const MqttConnection *c)
+{
+        return c->phase > PHASE_TCP;
 }
 
 MqttConnection *mqtt_connection_free(MqttConnection *c)

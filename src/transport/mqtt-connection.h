@@ -38,13 +38,16 @@ typedef struct MqttConnectionCallbacks {
 
 /*
  * `params` is borrowed as long as the connection. `address` is the broker's, or that of the proxy, where there is one.
- * On failure `problem` says why in words.
+ * On failure `problem` says why in words. -EHOSTUNREACH: no way to this address; all others tell of us.
  */
 _must_use_ int mqtt_connection_start(sd_event *event, const MqttClientParams *params, const char *address,
                                      const MqttConnectionCallbacks *callbacks, void *userdata, MqttConnection **ret,
                                      char problem[static MQTT_REASON_MAX]);
 MqttConnection *mqtt_connection_free(MqttConnection *connection); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(MqttConnection *, mqtt_connection_free);
+
+/* Somebody was there: TCP came about, whatever happened then. */
+bool mqtt_connection_was_answered(const MqttConnection *connection);
 
 /* Says DISCONNECT; on_end follows once it is flushed, or after 2 s. */
 void mqtt_connection_close(MqttConnection *connection);

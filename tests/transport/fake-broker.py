@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A broker for the MQTT tests that misbehaves in a chosen way.
 
-Usage: fake-broker.py MODE   (in a folder made by make-certs.sh)
+Usage: fake-broker.py MODE [ADDRESS]   (in a folder made by make-certs.sh)
 Prints its port, then for each TLS connection: sni=NAME alpn=NAME, then one line a packet received.
 Source of the packets: MQTT 5.0, OASIS, chapter 3.
 """
@@ -133,7 +133,7 @@ context.verify_mode = ssl.CERT_REQUIRED
 context.sni_callback = on_server_name
 context.set_alpn_protocols(["other", "x-amzn-mqtt-ca"])
 
-listener = socket.create_server(("127.0.0.1", 0))
+listener = socket.create_server((sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1", 0))
 print(listener.getsockname()[1], flush=True)
 held = []
 while True:

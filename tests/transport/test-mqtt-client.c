@@ -368,6 +368,26 @@ static void test_several_addresses(void **state _unused_)
         free_world(w);
 }
 
+/* Where nobody answers at an address the next one is not to blame: it is the round of all of them that backs off. */
+static void test_wait_grows_by_rounds(void **state _unused_)
+{
+        World *w = new_world(harness_free_port());
+
+        w->dns.n_answers = 10;
+        w->params.backoff_base_usec = 5 * USEC_PER_MSEC;
+        w->params.backoff_cap_usec = 50 * USEC_PER_MSEC;
+        start(w);
+        for (unsigned round = 1; round <= 6; round++)
+                for (unsigned n = 1; n <= 10; n++) {
+                        expect_failure(w, "Connection refused");
+                        if (n < 10)
+                                assert_true(w->retry_usec <= 5 * USEC_PER_MSEC + 1);
+                        else if (round >= 5) /* the ceiling is the cap, and a wait is never below a tenth of it */
+                                assert_true(w->retry_usec > 5 * USEC_PER_MSEC);
+                }
+        free_world(w);
+}
+
 /* After a connection that has lasted its list of addresses is old: the name is asked for before any of them is tried. */
 static void test_stable_connection_forgets_the_addresses(void **state _unused_)
 {
@@ -575,6 +595,7 @@ int main(int argc, char *argv[])
                 cmocka_unit_test(test_broker_dies_and_comes_back),
                 cmocka_unit_test(test_stable_connection_resets_the_backoff),
                 cmocka_unit_test(test_several_addresses),
+                cmocka_unit_test(test_wait_grows_by_rounds),
                 cmocka_unit_test(test_stable_connection_forgets_the_addresses),
                 cmocka_unit_test(test_name_look_up_fails),
                 cmocka_unit_test(test_name_look_up_cannot_begin),

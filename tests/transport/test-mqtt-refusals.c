@@ -46,6 +46,23 @@ static void test_connect_refused(void **state _unused_)
         end(w);
 }
 
+/* Whoever answers and refuses does so at each of its addresses: no quick round of all of them. */
+static void test_refused_at_each_address(void **state _unused_)
+{
+        World *w;
+
+        fake = harness_start_script("fake-broker.py", "refuse-connect", "0.0.0.0");
+        w = new_world(fake.port);
+        w->dns.n_answers = 8;
+        start(w);
+        for (unsigned n = 1; n <= 7; n++) {
+                expect_failure(w, "the broker refused CONNECT");
+                /* The fifth ceiling is the cap, 500 ms, and a wait is never below a tenth of it. */
+                assert_true(n < 5 || w->retry_usec > 50 * USEC_PER_MSEC);
+        }
+        end(w);
+}
+
 static void test_subscribe_refused(void **state _unused_)
 {
         const char *filters[] = {"good/+", "bad/+"};
@@ -144,6 +161,7 @@ int main(void)
                 cmocka_unit_test(test_session_taken_over),
                 cmocka_unit_test(test_closed_without_a_reason),
                 cmocka_unit_test(test_connect_refused),
+                cmocka_unit_test(test_refused_at_each_address),
                 cmocka_unit_test(test_subscribe_refused),
                 cmocka_unit_test(test_publish_refused),
                 cmocka_unit_test(test_garbage),
