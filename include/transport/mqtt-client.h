@@ -75,6 +75,13 @@ typedef struct MqttClientParams {
         const char *dns_servers; /* NULL: the system's; for tests, see transport/resolver.h */
 } MqttClientParams;
 
+/* Why the broker did not take a publish; only MQTT 5 tells. Borrowed for the call. */
+typedef struct MqttRefusal {
+        const char *topic;
+        uint8_t code; /* MQTT 5.0, section 3.4.2.1: 0x80 or more */
+        const char *words;
+} MqttRefusal;
+
 typedef struct MqttClient MqttClient;
 
 /*
@@ -99,8 +106,8 @@ typedef struct MqttClientCallbacks {
          * `problem` names filter and reason; the others stand, the connection too: the caller decides.
          */
         void (*on_subscribed)(MqttClient *client, unsigned id, int error, const char *problem, void *userdata);
-        /* PUBACK of a QoS 1 publish. error 0, or -EACCES with the broker's reason in words (MQTT 5 only). */
-        void (*on_published)(MqttClient *client, unsigned id, int error, const char *problem, void *userdata);
+        /* PUBACK of a QoS 1 publish. refusal NULL: the broker has taken it. */
+        void (*on_published)(MqttClient *client, unsigned id, const MqttRefusal *refusal, void *userdata);
 } MqttClientCallbacks;
 
 /* Does not connect yet. -EINVAL: a missing or senseless parameter. */

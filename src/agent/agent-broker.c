@@ -1,5 +1,6 @@
 #include "agent-private.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #include "base/log-event.h"
@@ -44,6 +45,7 @@ static void on_mqtt_connected(MqttClient *client, void *userdata)
         int r;
 
         note_connection(a, true);
+        memset(a->refusals_told, 0, sizeof(a->refusals_told));
         log_event(LOG_EVENT_BROKER_CONNECTED, &(LogFields){.endpoint = a->config->broker.endpoint},
                   "Connected to the broker %s:%u as '%s'", a->config->broker.endpoint, a->config->broker.port,
                   a->config->thing_name);
@@ -92,6 +94,18 @@ static void on_mqtt_subscribed(MqttClient *client, unsigned id, int error, const
                 engine_on_subscribed(a->engine, error >= 0, now_usec());
         }
         agent_after_event(a);
+}
+
+/* What was published is repeated when no answer comes; why none comes a person may want to know, but not each time. */
+static void on_mqtt_published(MqttClient *client, unsigned id, const MqttRefusal *refusal, void *userdata)
+{
+        Agent *a = userdata;
+
+        if (!refusal || a->refusals_told[refusal->code & 0x7f])
+                return;
+        a->refusals_told[refusal->code & 0x7f] = true;
+        log_warning("The broker refused a message to %s: %s (0x%02x); more of these on this connection are not told",
+                    refusal->topic, refusal->words, refusal->code);
 }
 
 static void on_mqtt_goodbye(MqttClient *client, void *userdata)
@@ -161,6 +175,7 @@ static const MqttClientCallbacks mqtt_callbacks = {
         .on_disconnected = on_mqtt_disconnected,
         .on_message = on_mqtt_message,
         .on_subscribed = on_mqtt_subscribed,
+        .on_published = on_mqtt_published,
 };
 
 int agent_start_broker(Agent *a)

@@ -36,7 +36,8 @@ struct Agent {
         unsigned stream_subscription;
         uint64_t connection_usec; /* since when it is connected, or is not */
         bool connected;
-        bool told_away; /* since then, that it has been away for long */
+        bool told_away;          /* since then, that it has been away for long */
+        bool refusals_told[128]; /* on this connection, by MQTT's reason code less 0x80 */
 
         HttpClient *http;
         HttpFetch *fetch;

@@ -148,12 +148,12 @@ static void on_connection_subscribed(unsigned id, int error, const char *problem
                 client->callbacks.on_subscribed(client, id, error, problem, client->userdata);
 }
 
-static void on_connection_published(unsigned id, int error, const char *problem, void *userdata)
+static void on_connection_published(unsigned id, const MqttRefusal *refusal, void *userdata)
 {
         MqttClient *client = userdata;
 
         if (client->callbacks.on_published)
-                client->callbacks.on_published(client, id, error, problem, client->userdata);
+                client->callbacks.on_published(client, id, refusal, client->userdata);
 }
 
 static void on_connection_end(const char *reason, void *userdata)

@@ -32,7 +32,7 @@ typedef struct MqttConnectionCallbacks {
         void (*on_open)(void *userdata); /* CONNACK was good */
         void (*on_message)(const char *topic, const uint8_t *payload, size_t n_payload, void *userdata);
         void (*on_subscribed)(unsigned id, int error, const char *problem, void *userdata);
-        void (*on_published)(unsigned id, int error, const char *problem, void *userdata);
+        void (*on_published)(unsigned id, const MqttRefusal *refusal, void *userdata);
         void (*on_end)(const char *reason, void *userdata);
 } MqttConnectionCallbacks;
 

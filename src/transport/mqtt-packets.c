@@ -141,8 +141,10 @@ static void on_mosq_message(struct mosquitto *mosq _unused_, void *userdata, con
 static void on_mosq_publish(struct mosquitto *mosq _unused_, void *userdata, int id, int code,
                             const mosquitto_property *properties _unused_)
 {
+        _cleanup_free_ char *topic = NULL;
         MqttConnection *c = userdata;
         MqttPending *pending;
+        MqttRefusal refusal;
 
         pending = mqtt_pending_find(&c->pending, MQTT_PENDING_PUBLISH_0, id);
         if (pending) {
@@ -155,11 +157,12 @@ static void on_mosq_publish(struct mosquitto *mosq _unused_, void *userdata, int
         pending = mqtt_pending_find(&c->pending, MQTT_PENDING_PUBLISH_1, id);
         if (!pending || pending == c->publishing)
                 return;
+        topic = TAKE_PTR(pending->filters[0]);
         mqtt_pending_remove(&c->pending, pending);
         if (c->abandoned || c->phase != PHASE_OPEN)
                 return;
-        c->callbacks.on_published((unsigned)id, code >= 0x80 ? -EACCES : 0,
-                                  code >= 0x80 ? mqtt_reason_to_words(code) : NULL, c->userdata);
+        refusal = (MqttRefusal){.topic = topic, .code = (uint8_t)code, .words = mqtt_reason_to_words(code)};
+        c->callbacks.on_published((unsigned)id, code >= 0x80 ? &refusal : NULL, c->userdata);
         ERR_clear_error();
 }
 
@@ -245,7 +248,7 @@ int mqtt_connection_publish(MqttConnection *c, const char *topic, const void *pa
                 return -ENOBUFS;
         pending = mqtt_pending_add(&c->pending, qos == 0 ? MQTT_PENDING_PUBLISH_0 : MQTT_PENDING_PUBLISH_1, n_bytes,
                                    qos == 0 ? USEC_INFINITY : usec_add(now_usec(), c->params->answer_timeout_usec),
-                                   NULL, 0);
+                                   &topic, qos); /* of what gets an answer the topic is kept, to be named then */
         if (!pending)
                 return -ENOMEM;
 

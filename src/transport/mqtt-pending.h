@@ -22,7 +22,7 @@ typedef struct MqttPending {
         int id; /* the packet id; libmosquitto numbers QoS 0 as well */
         size_t n_bytes;
         uint64_t deadline_usec; /* CLOCK_BOOTTIME; USEC_INFINITY for QoS 0 */
-        char **filters;         /* of a SUBSCRIBE */
+        char **filters;         /* of a SUBSCRIBE; or the topic of a publish at QoS 1 */
         size_t n_filters;
 } MqttPending;
 

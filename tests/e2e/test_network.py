@@ -133,6 +133,28 @@ def test_requests_refused_for_a_while(scene):
     assert rule.hits > 3
 
 
+def test_publishing_not_allowed(make_scene, monkeypatch):
+    """The policy lacks iot:Publish: MQTT 5 says so of each message, otad once a connection; then the policy is mended."""
+    scene = make_scene(power=False)
+    broker, said = scene.cloud.broker, "The broker refused a message to $aws/things/"
+    access = broker.folder / "things.acl"
+    allowed = access.read_text()
+    broker.stop()
+    access.write_text(allowed.replace("readwrite", "read"))
+    broker.start()
+    monkeypatch.setattr(broker, "disconnect", lambda *_: None)      # as some brokers do, it leaves it at the reason code
+    scene.allowed.add("policy-publish")
+    scene.gateway.power_on()
+    scene.gateway.wait_output("otad", f"{said}{THING}/jobs/get: not authorized: the policy of this certificate")
+    scene.gateway.wait(lambda: scene.gateway.output("otad").count("got no use of it (no answer)") >= 2, 15, "two tries")
+    assert scene.gateway.output("otad").count(said) == 1
+    broker.stop()
+    access.write_text(allowed)
+    broker.start()
+    scene.extra_connects += 1
+    succeed(scene, scene.update(IMAGE))
+
+
 def test_version_mismatch(scene):
     """Somebody else's update in between (or our own, whose answer was lost) makes our number stale: sent again."""
     def count_on(event):

@@ -35,7 +35,8 @@ typedef struct World {
 
         bool connected, disconnected, subscribed, published, closed;
         unsigned n_connected, n_disconnected, n_messages, n_published;
-        int subscribe_error, publish_error;
+        int subscribe_error;
+        unsigned refusal_code; /* of the last publish; 0: taken */
         char problem[512], reason[2048];
         uint64_t retry_usec, total_retry_usec;
         bool (*message_is_right)(unsigned n, const char *topic, const uint8_t *payload, size_t n_payload);
@@ -109,17 +110,16 @@ static inline void on_subscribed(MqttClient *client _unused_, unsigned id, int e
         free_if(w, FREE_IN_SUBSCRIBED);
 }
 
-static inline void on_published(MqttClient *client _unused_, unsigned id, int error, const char *problem,
-                                void *userdata)
+static inline void on_published(MqttClient *client _unused_, unsigned id, const MqttRefusal *refusal, void *userdata)
 {
         World *w = userdata;
 
         assert_true(id > 0);
         w->published = true;
         w->n_published++;
-        w->publish_error = error;
-        if (problem)
-                (void)snprintf(w->problem, sizeof(w->problem), "%s", problem);
+        w->refusal_code = refusal ? refusal->code : 0;
+        if (refusal)
+                (void)snprintf(w->problem, sizeof(w->problem), "%s: %s", refusal->topic, refusal->words);
         free_if(w, FREE_IN_PUBLISHED);
 }
 

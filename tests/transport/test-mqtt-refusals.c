@@ -98,8 +98,8 @@ static void test_publish_refused(void **state _unused_)
         expect_connected(w);
         assert_true(mqtt_client_publish(w->client, "there", "x", 1, 1) > 0);
         assert_true(harness_run(w->event, &w->published, 5 * USEC_PER_SEC));
-        assert_int_equal(w->publish_error, -EACCES);
-        assert_string_equal(w->problem, "quota exceeded");
+        assert_int_equal(w->refusal_code, 0x97);
+        assert_string_equal(w->problem, "there: quota exceeded");
         end(w);
 }
 
