@@ -68,7 +68,6 @@ _must_use_ int link_client_new(sd_event *event, const LinkClientParams *params, 
 LinkClient *link_client_free(LinkClient *client); /* outstanding calls are forgotten; NULL is fine; returns NULL */
 DEFINE_CLEANUP(LinkClient *, link_client_free);
 
-bool link_client_is_up(const LinkClient *client);
 /* At first there is a need. May be called from inside an op. */
 void link_client_need(LinkClient *client, bool needed);
 

@@ -48,9 +48,8 @@ typedef struct HttpFetchParams {
         const char *dns_servers; /* NULL: the system's; for tests, see transport/resolver.h */
         uint64_t connect_timeout_usec;
         uint64_t stall_usec;
-        uint64_t low_speed_bytes;   /* a second; 0 counts as 1 a stall_usec */
-        uint64_t max_bytes_per_sec; /* 0: no limit */
-        size_t piece_bytes;         /* about how much is handed on at once, at most; 0: what is quick, some 100 KiB */
+        uint64_t low_speed_bytes; /* a second; 0 counts as 1 a stall_usec */
+        size_t piece_bytes;       /* about how much is handed on at once, at most; 0: what is quick, some 100 KiB */
 } HttpFetchParams;
 
 /* Borrowed for the call. */

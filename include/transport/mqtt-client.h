@@ -34,7 +34,6 @@
  */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
@@ -125,8 +124,6 @@ void mqtt_client_connect(MqttClient *client);
  * comes once, from the loop, unless the client is freed or connected again before; on_disconnected does not.
  */
 void mqtt_client_disconnect(MqttClient *client, void (*on_done)(MqttClient *client, void *userdata));
-
-bool mqtt_client_is_connected(const MqttClient *client); /* CONNACK received, no end seen yet */
 
 /*
  * 0 for QoS 0, the packet id (> 0) for QoS 1. -ENOTCONN: no connection, send again after on_connected.

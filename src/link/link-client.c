@@ -245,11 +245,6 @@ LinkClient *link_client_free(LinkClient *c)
         return NULL;
 }
 
-bool link_client_is_up(const LinkClient *c)
-{
-        return c->up;
-}
-
 void link_client_need(LinkClient *c, bool needed)
 {
         if (c->needed == needed)

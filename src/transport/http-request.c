@@ -333,8 +333,6 @@ static int fetch_set_options(HttpFetch *fetch)
         SET(CURLOPT_WRITEDATA, fetch);
         SET(CURLOPT_PREREQFUNCTION, on_curl_connected);
         SET(CURLOPT_PREREQDATA, fetch);
-        if (p->max_bytes_per_sec > 0)
-                SET(CURLOPT_MAX_RECV_SPEED_LARGE, (curl_off_t)MIN2(p->max_bytes_per_sec, (uint64_t)INT64_MAX));
         if (p->user_agent)
                 SET(CURLOPT_USERAGENT, p->user_agent);
         if (p->first_byte > 0) {

@@ -311,11 +311,6 @@ void mqtt_client_disconnect(MqttClient *client, void (*on_done)(MqttClient *clie
         client_arm(client, 0);
 }
 
-bool mqtt_client_is_connected(const MqttClient *client)
-{
-        return client->state == CLIENT_CONNECTED;
-}
-
 int mqtt_client_publish(MqttClient *client, const char *topic, const void *payload, size_t n_payload, unsigned qos)
 {
         if (client->state != CLIENT_CONNECTED)

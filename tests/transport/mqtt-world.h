@@ -76,7 +76,7 @@ static inline void on_disconnected(MqttClient *client _unused_, const char *reas
         w->retry_usec = retry_usec;
         w->total_retry_usec += retry_usec;
         (void)snprintf(w->reason, sizeof(w->reason), "%s", reason);
-        assert_false(mqtt_client_is_connected(client));
+        assert_int_equal(mqtt_client_publish(client, "here/x", "x", 1, 0), -ENOTCONN);
         free_if(w, FREE_IN_DISCONNECTED);
 }
 
