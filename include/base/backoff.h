@@ -19,3 +19,7 @@ typedef struct Backoff {
  */
 uint64_t backoff_next_usec(Backoff *backoff);
 void backoff_reset(Backoff *backoff);
+
+/* The same for what is done again without a failure: the period, less up to a tenth of it, so that a fleet which began
+ * together does not go on together. */
+uint64_t backoff_spread_usec(uint64_t period_usec);

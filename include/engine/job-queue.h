@@ -19,7 +19,7 @@ typedef struct JobQueue JobQueue;
 
 typedef struct JobQueueParams {
         uint64_t answer_timeout_usec;
-        uint64_t refresh_usec; /* between two lists when nothing is heard */
+        uint64_t refresh_usec; /* between two lists when nothing is heard, at most; see backoff_spread_usec() */
 } JobQueueParams;
 
 typedef enum JobVerdict {

@@ -256,7 +256,7 @@ void job_queue_on_list(JobQueue *q, const PendingJobs *list, uint64_t now_usec)
         q->n_tries = 0;
         prune_skipped(q);
         backoff_reset(&q->backoff);
-        q->refresh_deadline_usec = usec_add(now_usec, q->params.refresh_usec);
+        q->refresh_deadline_usec = usec_add(now_usec, backoff_spread_usec(q->params.refresh_usec));
         if (job_key_is_set(&q->held))
                 check_held(q);
         pump(q, now_usec);

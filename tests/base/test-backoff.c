@@ -40,6 +40,20 @@ static void test_reset_starts_again(void **state)
         assert_true(backoff_next_usec(&backoff) <= 1001);
 }
 
+static void test_periods_are_spread(void **state)
+{
+        unsigned n_lower_half = 0;
+
+        for (unsigned i = 0; i < 400; i++) {
+                uint64_t period = backoff_spread_usec(3600 * USEC_PER_SEC);
+
+                assert_true(period >= 3240 * USEC_PER_SEC && period <= 3600 * USEC_PER_SEC);
+                n_lower_half += period < 3420 * USEC_PER_SEC;
+        }
+        assert_true(n_lower_half > 140 && n_lower_half < 260); /* as above */
+        assert_int_equal(backoff_spread_usec(1), 1);
+}
+
 static void test_durations_read_well(void **state)
 {
         char text[DURATION_TEXT_MAX];
@@ -83,6 +97,7 @@ int main(void)
                 cmocka_unit_test(test_grows_to_the_cap_and_stays_there),
                 cmocka_unit_test(test_waits_are_spread),
                 cmocka_unit_test(test_reset_starts_again),
+                cmocka_unit_test(test_periods_are_spread),
                 cmocka_unit_test(test_durations_read_well),
                 cmocka_unit_test(test_timestamps),
         };

@@ -361,6 +361,26 @@ static void test_foreign_answers(void **state)
 }
 
 /* More skipped jobs than are remembered: at worst one is looked at twice. */
+/* A fleet that connected together does not ask together an hour later; each asks within the hour. */
+static void test_refresh_is_spread(void **state)
+{
+        static const Step steps[STEPS_MAX] = {{"connected", "list"}, {"list", ""}};
+        Room *room = *state;
+        uint64_t earliest = UINT64_MAX, latest = 0;
+
+        play(state, steps);
+        for (unsigned i = 0; i < 50; i++) {
+                uint64_t wait;
+
+                happen(room, "notify");
+                wait = job_queue_next_deadline(room->queue) - room->now_usec;
+                earliest = MIN2(earliest, wait);
+                latest = MAX2(latest, wait);
+        }
+        assert_true(earliest >= 3240 * USEC_PER_SEC && latest <= 3600 * USEC_PER_SEC);
+        assert_true(latest - earliest > 60 * USEC_PER_SEC);
+}
+
 static void test_many_foreign_jobs(void **state)
 {
         Room *room = *state;
@@ -384,6 +404,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 CASE(test_nothing_pending),
+                CASE(test_refresh_is_spread),
                 CASE(test_first_job),
                 CASE(test_foreign_at_the_head),
                 CASE(test_candidate_over_meanwhile),
