@@ -109,6 +109,11 @@ static bool may_look_further(const JobQueue *q)
         return !job_key_is_set(&q->held) && !q->owner_is_busy;
 }
 
+static bool wants_held(const JobQueue *q)
+{
+        return q->want_held && job_key_is_set(&q->held);
+}
+
 static void note_asked(JobQueue *q, Asked what, const JobKey *key, uint64_t now_usec)
 {
         q->asked = what;
@@ -143,7 +148,7 @@ static void pump(JobQueue *q, uint64_t now_usec)
 
         if (!q->connected || q->asked != ASKED_NOTHING || now_usec < q->not_before_usec)
                 return;
-        if (q->want_held && job_key_is_set(&q->held)) {
+        if (wants_held(q)) {
                 JobKey key = q->held;
 
                 ask_job(q, ASKED_HELD, &key, now_usec);
@@ -309,9 +314,9 @@ static void try_again_later(JobQueue *q, const char *why, uint64_t now_usec)
         log_warning("Asked the cloud for %s %s and got no use of it (%s), trying again in %s",
                     q->asked == ASKED_LIST ? "the pending jobs" : "job", q->asked_key.job_id, why,
                     duration_format(text, wait));
-        /* What was asked is wanted still: a held job by want_held, a candidate by the list. */
+        /* What was asked is wanted still: the held job, if it is held still, by want_held; a candidate by the list. */
         q->want_list |= q->asked == ASKED_LIST;
-        q->want_held |= q->asked == ASKED_HELD;
+        q->want_held |= q->asked == ASKED_HELD && job_key_equal(&q->held, &q->asked_key);
         if (q->asked == ASKED_CANDIDATE && ++q->n_tries == TRIES_MAX) {
                 move_to_back(q, &q->asked_key);
                 q->n_tries = 0;
@@ -410,7 +415,7 @@ void job_queue_on_timer(JobQueue *q, uint64_t now_usec)
 
 uint64_t job_queue_next_deadline(const JobQueue *q)
 {
-        bool wants = q->want_list || q->want_held || (may_look_further(q) && first_candidate(q));
+        bool wants = q->want_list || wants_held(q) || (may_look_further(q) && first_candidate(q));
         uint64_t deadline = q->refresh_deadline_usec;
 
         if (!q->connected)

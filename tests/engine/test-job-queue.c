@@ -303,6 +303,19 @@ TRANSCRIPT(test_job_id_again_after_a_delete, {"connected", "list"}, {"list a1", 
 TRANSCRIPT(test_fresh_document, {"connected", "list"}, {"describe-held", ""}, {"list a1", "describe a1"},
            {"is a1", "job a1"}, {"describe-held", "describe a1"}, {"describe-held", ""}, {"is a1", "job a1"});
 
+/* Nobody asks again for a job that was let go while it was described, and the timer does not wait for that. */
+TRANSCRIPT(test_let_go_while_described, {"connected", "list"}, {"list a1", "describe a1"}, {"is a1", "job a1"},
+           {"describe-held", "describe a1"}, {"let-go", ""}, {"rejected RequestThrottled", ""}, {"timer", "list"},
+           {"list", ""}, {"timer", "list"});
+
+TRANSCRIPT(test_let_go_while_never_described, {"connected", "list"}, {"list a1", "describe a1"}, {"is a1", "job a1"},
+           {"disconnected", ""}, {"connected", "describe a1"}, {"let-go", ""}, {"timer", ""}, {"timer", "list"},
+           {"list c1", "describe c1"}, {"is c1", "job c1"}, {"notify c1", ""}, {"timer", "list"});
+
+TRANSCRIPT(test_replaced_while_described, {"connected", "list"}, {"list a1", "describe a1"}, {"is a1", "job a1"},
+           {"describe-held", "describe a1"}, {"replace c1", ""}, {"rejected InternalError", ""},
+           {"timer", "describe c1"}, {"is c1", "job c1; list"}, {"list a1 c1", ""}, {"let-go", "list"});
+
 /* -- a job found on the device ---------------------------------------------------------------------------------- */
 
 TRANSCRIPT(test_found_on_the_device, {"hold a1", ""}, {"describe-held", ""}, {"connected", "describe a1"},
@@ -422,6 +435,9 @@ int main(void)
                 CASE(test_retry_seen_by_describing),
                 CASE(test_job_id_again_after_a_delete),
                 CASE(test_fresh_document),
+                CASE(test_let_go_while_described),
+                CASE(test_let_go_while_never_described),
+                CASE(test_replaced_while_described),
                 CASE(test_found_on_the_device),
                 CASE(test_found_while_another_is_described),
                 CASE(test_put_back),
