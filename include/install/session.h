@@ -115,7 +115,7 @@ typedef enum InstallOutcome {
         INSTALL_OUTCOME_FAILED,      /* failure says why; see the state for what became of the session */
         INSTALL_OUTCOME_NOT_NOW,     /* a hook's reason in failure.detail */
         INSTALL_OUTCOME_BUSY,        /* another session is here, or another call is at work */
-        INSTALL_OUTCOME_OUT_OF_TURN, /* not in this state */
+        INSTALL_OUTCOME_OUT_OF_TURN, /* not in this state, or not what this session was begun with */
         INSTALL_OUTCOME_NOTHING,     /* nothing to go back to; failure.detail says why */
 } InstallOutcome;
 

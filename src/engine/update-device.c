@@ -158,6 +158,19 @@ static void on_out_of_turn(Update *u, const Failure *why, uint64_t now_usec)
         u->retry_usec = usec_add(now_usec, OUT_OF_TURN_RETRY_USEC);
 }
 
+/*
+ * A plan of a call that an earlier connection made is at work still: a hook of minutes, or a large image that is read back.
+ * It has its own end, and a hang the link notices, so this is never a failure, however often it is said.
+ */
+static void on_busy(Update *u, const Failure *why, uint64_t now_usec)
+{
+        char text[FAILURE_DETAIL_MAX];
+
+        snprintf(text, sizeof(text), "otad-installer is busy: %.400s", why->detail);
+        update_set_waiting(u, text);
+        u->retry_usec = usec_add(now_usec, backoff_next_usec(&u->busy));
+}
+
 static void on_call_failed(Update *u, InstallCall which, const LinkError *error, uint64_t now_usec)
 {
         if (which == INSTALL_CALL_WRITE)
@@ -167,6 +180,8 @@ static void on_call_failed(Update *u, InstallCall which, const LinkError *error,
                 on_not_now(u, which, &error->failure, now_usec);
                 break;
         case LINK_ERROR_BUSY:
+                on_busy(u, &error->failure, now_usec);
+                break;
         case LINK_ERROR_OUT_OF_TURN:
         case LINK_ERROR_NOTHING:
                 on_out_of_turn(u, &error->failure, now_usec);
@@ -195,6 +210,7 @@ static void on_call_went_well(Update *u, InstallCall which, const LinkOffsets *o
         uint64_t bytes = 0;
 
         u->n_out_of_turn = 0;
+        backoff_reset(&u->busy);
         u->not_now_call = INSTALL_CALL_NONE;
         switch (which) {
         case INSTALL_CALL_BEGIN:

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "base/backoff.h"
 #include "engine/update.h"
 
 typedef enum Goodbye { GOODBYE_NOT_SAID, GOODBYE_ASKED, GOODBYE_SAID } Goodbye;
@@ -62,6 +63,7 @@ struct Update {
         InstallCall not_now_call;
         uint64_t not_now_since_usec;
         unsigned n_out_of_turn;
+        Backoff busy; /* between calls that another one at work keeps off */
 
         uint64_t reported_usec;
         unsigned reported_percent;

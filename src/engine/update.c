@@ -11,6 +11,10 @@
 #include "update-private.h"
 #include "update-report.h"
 
+/* Between two calls that another one at work keeps off. */
+#define BUSY_BASE_USEC (2 * USEC_PER_SEC)
+#define BUSY_CAP_USEC  (30 * USEC_PER_SEC)
+
 /* The table of docs/architecture.md: from each state, the states that may follow. */
 #define TO(state) (1u << UPDATE_STATE_##state)
 #define ANY       ((1u << _UPDATE_STATE_MAX) - 1)
@@ -49,6 +53,7 @@ int update_new(const UpdateParams *params, const WorldOps *world, void *world_us
                 .opens_usec = USEC_INFINITY,
                 .retry_usec = USEC_INFINITY,
                 .policy_usec = USEC_INFINITY,
+                .busy = {.base_usec = BUSY_BASE_USEC, .cap_usec = BUSY_CAP_USEC},
         };
         *ret = u;
         return 0;
@@ -189,6 +194,7 @@ void update_drop_job(Update *u, uint64_t now_usec)
         u->waiting[0] = u->reported_waiting[0] = 0;
         u->opens_usec = u->policy_usec = USEC_INFINITY;
         u->n_out_of_turn = u->n_pipes_lost = 0;
+        backoff_reset(&u->busy);
         u->resumed_bytes = 0;
         u->not_now_call = INSTALL_CALL_NONE;
         outbox_drop_progress(u->outbox);

@@ -168,9 +168,13 @@ void install_session_begin(InstallSession *s, const InstallRequest *request, Ins
                 begin_new(s, request, done, userdata);
                 return;
         }
+        /* That of the same name never ends by itself in favour of the other; another one does. */
         if (!install_request_is_same(&s->record.request, request)) {
-                (void)fail(&failure, FAILURE_INSTALLER, EBUSY, "session %s is here", s->record.request.session);
-                done(INSTALL_OUTCOME_BUSY, &failure, userdata);
+                bool same_name = strcmp(s->record.request.session, request->session) == 0;
+
+                (void)fail(&failure, FAILURE_INSTALLER, EBUSY, "session %s is here%s", s->record.request.session,
+                           same_name ? ", with other files" : "");
+                done(same_name ? INSTALL_OUTCOME_OUT_OF_TURN : INSTALL_OUTCOME_BUSY, &failure, userdata);
                 return;
         }
         switch (session_state(s)) {

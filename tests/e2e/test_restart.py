@@ -69,6 +69,19 @@ def test_in_a_hook(scene, stage, name, how):
     succeed(scene, job)
 
 
+@pytest.mark.parametrize("stage", ["post-install", "commit"])
+def test_waits_for_a_hook_of_a_call_before(scene, stage):
+    """A new otad finds the installer at work for the one before: it says so, and waits however long that takes (how long
+    is for tests/engine, which has no need to wait)."""
+    scene.gateway.plan_hook(stage, sleep=7, times=1)
+    job = scene.update(IMAGE)
+    reach(scene, stage)
+    interrupt(scene, "otad", "sigkill")
+    scene.gateway.wait(lambda: "otad-installer is busy" in scene.gateway.otactl("status").stdout, what="word of it")
+    succeed(scene, job)
+    assert len(scene.gateway.hook_calls(stage)) == 1
+
+
 @each_process
 @each_signal
 def test_in_the_reboot_hook(scene, name, how):

@@ -350,7 +350,38 @@ static void test_busy(void **state)
         for (size_t i = 0; i < ELEMENTSOF(steps); i++)
                 run_bad(steps[i], LINK_ERROR_OUT_OF_TURN, FAILURE_INSTALLER, 31, JOB_STATUS_FAILED, "installer");
         run_bad(INSTALL_CALL_WRITE, LINK_ERROR_BUSY, FAILURE_INSTALLER, 5, JOB_STATUS_SUCCEEDED, "");
+        run_bad(INSTALL_CALL_WRITE, LINK_ERROR_BUSY, FAILURE_INSTALLER, 6, JOB_STATUS_FAILED, "installer");
         run_bad(INSTALL_CALL_WRITE, LINK_ERROR_OUT_OF_TURN, FAILURE_INSTALLER, 6, JOB_STATUS_FAILED, "installer");
+}
+
+/* A hook of many minutes, begun by a call over a link that is no more: nothing healthy is rolled back for that. */
+static void test_busy_for_long(void **state)
+{
+        for (size_t i = 0; i < ELEMENTSOF(steps); i++) {
+                const unsigned n_busy = 100;
+                uint64_t began;
+                World w;
+
+                open_world(&w, 1);
+                w.bad_call = steps[i];
+                w.bad_kind = LINK_ERROR_BUSY;
+                w.bad_reason = FAILURE_INSTALLER;
+                w.n_bad = n_busy;
+                while (w.n_bad == n_busy)
+                        assert_true(world_step(&w));
+                began = w.now_usec;
+                while (w.n_bad > 0)
+                        assert_true(world_step(&w));
+                /* Asked at growing intervals, and told meanwhile, if the broker is not just told goodbye. */
+                assert_in_range(w.now_usec - began, 300 * USEC_PER_SEC, 3000 * USEC_PER_SEC);
+                if (steps[i] != INSTALL_CALL_REBOOT)
+                        assert_string_equal(world_job(&w, "a")->waiting,
+                                            "otad-installer is busy: the installer says no");
+                world_settle(&w);
+                check_ended(&w, "a", JOB_STATUS_SUCCEEDED, "");
+                assert_int_equal(w.n_calls[INSTALL_CALL_ROLL_BACK], 0);
+                world_close(&w);
+        }
 }
 
 static void test_state_or_release_fails(void **state)
@@ -777,6 +808,7 @@ int main(void)
                 cmocka_unit_test(test_not_now),
                 cmocka_unit_test(test_failed),
                 cmocka_unit_test(test_busy),
+                cmocka_unit_test(test_busy_for_long),
                 cmocka_unit_test(test_state_or_release_fails),
                 cmocka_unit_test(test_reboot_never_comes),
                 cmocka_unit_test(test_boots_the_old_slot),

@@ -284,8 +284,8 @@ def test_begin_says_nothing_of_other_files(device, wire):
     file = device.file(IMAGE)
     device.begin(wire, file)
     for other in (device.file(OTHER), ("rootfs", SIZE - 1, *file[2:]), (*file[:4], ""), file[:3] + (b"0", file[4])):
-        assert refused(wire.call, "Begin", BEGIN, ["job#1", "job", 1, [other]]).name == "Busy"
-    assert refused(device.begin, wire, file, attempt=2).name == "Busy"
+        assert refused(wire.call, "Begin", BEGIN, ["job#1", "job", 1, [other]]).name == "OutOfTurn"
+    assert refused(device.begin, wire, file, attempt=2).name == "OutOfTurn"
     device.write(wire, OTHER)
     assert refused(wire.call, "Verify").word == "signature-invalid"
     device.expect_unharmed(before)
