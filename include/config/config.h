@@ -138,6 +138,7 @@ typedef struct Config {
                 uint64_t stall_usec;
                 uint64_t low_speed_bytes; /* per second, over stall_usec */
                 unsigned attempts;
+                uint64_t give_up_usec;
                 uint64_t checkpoint_bytes;
                 uint64_t checkpoint_usec;
                 bool skip_equal;

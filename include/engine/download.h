@@ -3,7 +3,7 @@
  *
  * Chooses between HTTPS and MQTT among what the job offers and the config prefers, repeats with backoff, has an expired
  * URL renewed, and changes over to the other plane with the bytes it has when one does not get on. Gives up when no
- * plane brings a new byte any more.
+ * plane brings a new byte any more: at once where trying again cannot mend it, else after some time.
  *
  * Told the time. One file, one plane, one data pipe at a time; bytes leave in order.
  */
@@ -29,7 +29,8 @@ typedef struct DownloadParams {
         bool aws_limits;
         uint64_t max_bytes_per_sec; /* by either plane; 0: no bound */
         uint64_t stall_usec;
-        unsigned attempts; /* per plane, in a row, without a new byte between */
+        unsigned attempts;     /* per plane, in a row, without a new byte between */
+        uint64_t give_up_usec; /* what may mend by itself is given up only after so long without one; 0: at once */
 } DownloadParams;
 
 /* `download` is NULL-safe nowhere. None may free the download. */
@@ -38,6 +39,8 @@ typedef struct DownloadOps {
         void (*open)(unsigned file, uint64_t offset, void *userdata);
         /* A fresh document is needed: download_on_document() follows, unless the job is gone. */
         void (*need_document)(uint64_t now_usec, void *userdata);
+        /* No plane brings a byte for now, and it is tried again; or (false) bytes come again. */
+        void (*stuck)(bool is_stuck, void *userdata);
         /* Once: every byte of every file was handed to the installer (NULL), or why that cannot be. */
         void (*done)(const Failure *failure, void *userdata);
         /*
@@ -68,7 +71,7 @@ DEFINE_CLEANUP(Download *, download_free);
 /* Starts, or goes on after a suspension. */
 void download_resume(Download *download, uint64_t now_usec);
 /* Stops fetching; the pipe stays open and not a byte is lost. */
-void download_suspend(Download *download);
+void download_suspend(Download *download, uint64_t now_usec);
 /* Of the same job: nothing but its URLs may differ from the one before. */
 void download_on_document(Download *download, const JobDocument *document, uint64_t now_usec);
 void download_on_opened(Download *download, uint64_t now_usec);

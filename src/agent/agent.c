@@ -255,6 +255,7 @@ static int start_engine(Agent *a)
                                                 .max_bytes_per_sec = c->policy.max_bytes_per_sec,
                                                 .stall_usec = c->download.stall_usec,
                                                 .attempts = c->download.attempts,
+                                                .give_up_usec = c->download.give_up_usec,
                                         },
                         },
         };

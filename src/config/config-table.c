@@ -183,7 +183,12 @@ static const ConfigKey root_keys[] = {
         {NUMBER("download.low-speed-bytes", BYTES, download.low_speed_bytes, 1, 1048576, "100"),
          .doc = "Bytes per second below which a download counts as stalled."},
         {NUMBER("download.attempts", NUMBER, download.attempts, 1, 1000, "5"),
-         .doc = "Tries without a new byte before the download has failed."},
+         .doc = "Tries in a row without a new byte before the other protocol is tried and, once none is left, before "
+                "`download.give-up-sec` decides."},
+        {NUMBER("download.give-up-sec", SECONDS, download.give_up_usec, 0, 2592000, "3600"),
+         .doc = "When no protocol is left and no new byte has come for so long, the download has failed; until then it is "
+                "tried again, a minute apart at most. What trying again cannot mend ends it at once. 0: the tries alone "
+                "decide."},
         {NUMBER("download.checkpoint-bytes", BYTES, download.checkpoint_bytes, 1048576, 1073741824, "16777216"),
          .doc = "What was written is made durable after so much of it; so much is fetched again after a power cut."},
         {NUMBER("download.checkpoint-msec", MILLISECONDS, download.checkpoint_usec, 0, 60000, "0"),

@@ -23,6 +23,12 @@ typedef enum Phase {
         PHASE_OVER,
 } Phase;
 
+typedef enum PlaneState {
+        PLANE_GOOD,
+        PLANE_SET_ASIDE, /* has had its attempts, but may mend */
+        PLANE_FAILED,    /* for good */
+} PlaneState;
+
 struct Download {
         DownloadParams params;
         const WorldOps *world;
@@ -36,8 +42,11 @@ struct Download {
         bool suspended;
         bool open; /* there is a pipe for the current file */
         DownloadPlane plane;
-        bool plane_failed[_DOWNLOAD_PLANE_MAX]; /* for the current file */
-        unsigned n_attempts;                    /* failed ones in a row, without a new byte */
+        PlaneState plane_states[_DOWNLOAD_PLANE_MAX]; /* for the current file */
+        unsigned n_attempts;                          /* failed ones in a row, without a new byte */
+        bool patient;                                 /* every plane has had its attempts: one try each now */
+        uint64_t barren_since_usec;                   /* since when no new byte came, without suspensions and sleep */
+        uint64_t suspended_usec;                      /* when that was */
         unsigned n_renewals;
         unsigned n_restarts;
         bool new_bytes; /* since the last failure */

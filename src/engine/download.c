@@ -141,14 +141,22 @@ static bool is_offered(const Download *d, DownloadPlane plane)
                        0;
 }
 
-static bool choose_plane(Download *d)
+static bool find_plane(const Download *d, PlaneState state, DownloadPlane *ret)
 {
         for (size_t i = 0; i < d->params.n_planes; i++)
-                if (!d->plane_failed[d->params.planes[i]] && is_offered(d, d->params.planes[i])) {
-                        d->plane = d->stats.plane = d->params.planes[i];
+                if (d->plane_states[d->params.planes[i]] == state && is_offered(d, d->params.planes[i])) {
+                        *ret = d->params.planes[i];
                         return true;
                 }
         return false;
+}
+
+static bool choose_plane(Download *d)
+{
+        if (!find_plane(d, PLANE_GOOD, &d->plane))
+                return false;
+        d->stats.plane = d->plane;
+        return true;
 }
 
 /* Nothing of one file is of any meaning for the next: neither its pipe nor what failed. */
@@ -156,7 +164,8 @@ static void next_file(Download *d)
 {
         close_pipe(d);
         d->stats.file++;
-        memset(d->plane_failed, 0, sizeof(d->plane_failed));
+        memset(d->plane_states, 0, sizeof(d->plane_states));
+        d->patient = false;
         d->n_attempts = d->n_renewals = d->n_restarts = 0;
         d->etag[0] = 0;
         backoff_reset(&d->backoff);
@@ -180,7 +189,11 @@ ssize_t download_hand_on(Download *d, const uint8_t *data, size_t n_data, uint64
         d->stats.fetched_bytes += (uint64_t)n;
         if (n > 0) {
                 d->new_bytes = true;
+                d->barren_since_usec = now_usec;
                 d->n_renewals = 0;
+                if (d->patient)
+                        d->ops->stuck(false, d->userdata);
+                d->patient = false;
         }
         if ((size_t)n == n_data)
                 d->blocked_usec = USEC_INFINITY;
@@ -249,17 +262,19 @@ void download_resume(Download *d, uint64_t now_usec)
         if (!d->suspended || d->phase == PHASE_OVER)
                 return;
         d->suspended = false;
+        d->barren_since_usec = usec_add(d->barren_since_usec, usec_sub(now_usec, d->suspended_usec));
         if (d->phase == PHASE_IDLE)
                 start_file(d, now_usec);
 }
 
-void download_suspend(Download *d)
+void download_suspend(Download *d, uint64_t now_usec)
 {
         if (d->suspended || d->phase == PHASE_OVER)
                 return;
         download_stop_fetching(d);
         d->subscribed = false; /* a clean session forgets it; if we are still connected, a second one does no harm */
         d->suspended = true;
+        d->suspended_usec = now_usec;
         d->blocked_usec = USEC_INFINITY;
         if (d->phase != PHASE_OPENING)
                 d->phase = PHASE_IDLE;
@@ -282,14 +297,6 @@ void download_on_document(Download *d, const JobDocument *document, uint64_t now
                 start_file(d, now_usec);
 }
 
-static void wait_and_retry(Download *d, uint64_t wait_usec, uint64_t now_usec)
-{
-        uint64_t backoff = backoff_next_usec(&d->backoff);
-
-        d->phase = PHASE_WAITING;
-        d->retry_usec = usec_add(now_usec, MAX2(wait_usec, backoff));
-}
-
 static void restart_file(Download *d, uint64_t now_usec)
 {
         d->n_restarts++;
@@ -300,11 +307,86 @@ static void restart_file(Download *d, uint64_t now_usec)
         start_file(d, now_usec);
 }
 
+typedef enum Next { NEXT_AGAIN, NEXT_RENEW, NEXT_FROM_ZERO, NEXT_OTHER_PLANE, NEXT_ANOTHER_ROUND, NEXT_END } Next;
+
+/* What comes and goes by itself: the network, names, a store's bad hour, a portal that answers in its place. */
+static bool may_mend(FailureReason reason)
+{
+        return reason == FAILURE_DOWNLOAD_FAILED || reason == FAILURE_DOWNLOAD_STALLED || reason == FAILURE_TLS;
+}
+
+/* Only the reasons a plane can fail for are of interest here. */
+static Next next_on_this_plane(Download *d, FailureReason reason)
+{
+        if (reason == FAILURE_OBJECT_CHANGED || reason == FAILURE_RANGE_WRONG)
+                return d->n_restarts < RESTARTS_MAX && (*download_held(d) > 0 || d->etag[0]) ? NEXT_FROM_ZERO
+                                                                                             : NEXT_END;
+        if (reason == FAILURE_URL_EXPIRED)
+                return d->n_renewals++ < RENEWALS_MAX ? NEXT_RENEW : NEXT_END;
+        if (reason == FAILURE_URL_REFUSED)
+                return d->n_renewals++ < 1 ? NEXT_RENEW : NEXT_END;
+        if (reason == FAILURE_STREAM_REFUSED)
+                return NEXT_END;
+        return d->n_attempts < d->params.attempts ? NEXT_AGAIN : NEXT_END;
+}
+
+/*
+ * The plane at work has had its attempts. While the other one has not, it is its turn; then those that may mend have
+ * another round, and so on until no byte has come for too long. In such a round each has one try.
+ */
+static Next next_plane(Download *d, FailureReason reason, uint64_t now_usec)
+{
+        DownloadPlane other;
+
+        d->plane_states[d->plane] = may_mend(reason) ? PLANE_SET_ASIDE : PLANE_FAILED;
+        if (find_plane(d, PLANE_GOOD, &other))
+                return NEXT_OTHER_PLANE;
+        if (find_plane(d, PLANE_SET_ASIDE, &other) &&
+            usec_sub(now_usec, d->barren_since_usec) < d->params.give_up_usec)
+                return NEXT_ANOTHER_ROUND;
+        return NEXT_END;
+}
+
+static void begin_round(Download *d)
+{
+        d->patient = true;
+        for (size_t i = 0; i < _DOWNLOAD_PLANE_MAX; i++)
+                if (d->plane_states[i] == PLANE_SET_ASIDE)
+                        d->plane_states[i] = PLANE_GOOD;
+        d->ops->stuck(true, d->userdata);
+}
+
+static void log_failure(const Download *d, const Failure *failure, Next next, uint64_t wait_usec)
+{
+        char words[128] = "", text[DURATION_TEXT_MAX];
+        DownloadPlane other;
+
+        switch (next) {
+        case NEXT_AGAIN:
+        case NEXT_ANOTHER_ROUND:
+                snprintf(words, sizeof(words), "trying again in %s", duration_format(text, wait_usec));
+                break;
+        case NEXT_RENEW:
+                snprintf(words, sizeof(words), "asking for a fresh job document");
+                break;
+        case NEXT_FROM_ZERO:
+                snprintf(words, sizeof(words), "starting the file again from its first byte");
+                break;
+        case NEXT_OTHER_PLANE:
+                if (find_plane(d, PLANE_GOOD, &other))
+                        snprintf(words, sizeof(words), "going on by %s", download_plane_to_string(other));
+                break;
+        case NEXT_END:
+                snprintf(words, sizeof(words), "giving up the download");
+                break;
+        }
+        log_warning("Download by %s: %s (%s), %s", download_plane_to_string(d->plane), failure->detail,
+                    failure_reason_to_string(failure->reason), words);
+}
+
 void download_on_failure(Download *d, const Failure *failure, uint64_t wait_usec, uint64_t now_usec)
 {
-        const char *next = "trying the other protocol, if there is one";
-        bool again = false, from_zero = false, renew = false;
-        uint64_t bytes = *download_held(d);
+        Next next;
 
         download_stop_fetching(d);
         if (d->new_bytes) {
@@ -316,37 +398,42 @@ void download_on_failure(Download *d, const Failure *failure, uint64_t wait_usec
         d->stats.n_retries++;
         d->last_failure = *failure;
 
-        /* Only the reasons a plane can fail for are of interest here. */
-        if (failure->reason == FAILURE_OBJECT_CHANGED || failure->reason == FAILURE_RANGE_WRONG)
-                from_zero = d->n_restarts < RESTARTS_MAX && (bytes > 0 || d->etag[0]);
-        else if (failure->reason == FAILURE_URL_EXPIRED)
-                renew = d->n_renewals++ < RENEWALS_MAX;
-        else if (failure->reason == FAILURE_URL_REFUSED)
-                renew = d->n_renewals++ < 1;
-        else if (failure->reason != FAILURE_STREAM_REFUSED)
-                again = d->n_attempts < d->params.attempts;
+        next = next_on_this_plane(d, failure->reason);
+        if (next == NEXT_END)
+                next = next_plane(d, failure->reason, now_usec);
+        if (next == NEXT_AGAIN || next == NEXT_ANOTHER_ROUND) {
+                uint64_t backoff = backoff_next_usec(&d->backoff);
 
-        if (from_zero)
-                next = "starting the file again from its first byte";
-        else if (renew)
-                next = "asking for a fresh job document";
-        else if (again)
-                next = "trying again soon";
-        log_warning("Download by %s: %s (%s), %s", download_plane_to_string(d->plane), failure->detail,
-                    failure_reason_to_string(failure->reason), next);
+                wait_usec = MAX2(wait_usec, backoff);
+        }
+        log_failure(d, failure, next, wait_usec);
+        if (next == NEXT_ANOTHER_ROUND)
+                begin_round(d);
 
-        if (from_zero) {
-                restart_file(d, now_usec);
-        } else if (renew) {
+        switch (next) {
+        case NEXT_AGAIN:
+        case NEXT_ANOTHER_ROUND:
+                d->phase = PHASE_WAITING;
+                d->retry_usec = usec_add(now_usec, wait_usec);
+                break;
+        case NEXT_RENEW:
                 d->phase = PHASE_RENEWING;
                 d->ops->need_document(now_usec, d->userdata);
-        } else if (again) {
-                wait_and_retry(d, wait_usec, now_usec);
-        } else {
-                d->plane_failed[d->plane] = true;
-                d->n_attempts = d->n_renewals = 0;
-                backoff_reset(&d->backoff);
+                break;
+        case NEXT_FROM_ZERO:
+                restart_file(d, now_usec);
+                break;
+        case NEXT_OTHER_PLANE:
+                d->n_renewals = 0;
+                if (!d->patient) {
+                        d->n_attempts = 0;
+                        backoff_reset(&d->backoff);
+                }
                 start_file(d, now_usec);
+                break;
+        case NEXT_END:
+                start_file(d, now_usec); /* which finds no plane, or that all bytes have come */
+                break;
         }
 }
 
@@ -372,6 +459,8 @@ void download_on_timer(Download *d, uint64_t now_usec)
 
         d->event_usec = now_usec;
         if (d->phase == PHASE_WAITING && now_usec >= d->retry_usec) {
+                /* Late is a machine that slept: that is no time in which bytes could have come. */
+                d->barren_since_usec = usec_add(d->barren_since_usec, usec_sub(now_usec, d->retry_usec));
                 start_file(d, now_usec);
         } else if (d->phase == PHASE_SUBSCRIBING && now_usec >= d->subscribe_deadline_usec) {
                 (void)fail(&failure, FAILURE_DOWNLOAD_STALLED, ETIMEDOUT,

@@ -81,6 +81,11 @@ static void on_download_need_document(uint64_t now_usec, void *userdata)
         job_queue_describe_held(u->queue, now_usec);
 }
 
+static void on_download_stuck(bool is_stuck, void *userdata)
+{
+        update_set_waiting(userdata, is_stuck ? "the download does not get on, trying again" : "");
+}
+
 /* What is in the pipe, and from where it may go on, only Begin() tells. */
 void update_give_up_pipe(Update *u)
 {
@@ -116,6 +121,7 @@ static void on_download_done(const Failure *failure, void *userdata)
 static const DownloadOps download_ops = {
         .open = on_download_open,
         .need_document = on_download_need_document,
+        .stuck = on_download_stuck,
         .done = on_download_done,
         .pipe_lost = on_download_pipe_lost,
 };
@@ -248,7 +254,7 @@ static void reconcile_download(Update *u, uint64_t now_usec)
                 call_roll_back(u);
         } else if (!is_ready(u) || (lacks_bytes(u) && !update_may_download(u, now_usec))) {
                 if (u->download)
-                        download_suspend(u->download);
+                        download_suspend(u->download, now_usec);
                 if (u->state != UPDATE_STATE_ACCEPTED)
                         update_enter(u, UPDATE_STATE_SUSPENDED, now_usec);
         } else if (!u->begun && cannot_begin(u)) {

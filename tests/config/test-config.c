@@ -57,6 +57,7 @@ static void test_defaults(void **state)
         assert_int_equal(c->download.stall_usec, 60 * USEC_PER_SEC);
         assert_int_equal(c->download.low_speed_bytes, 100);
         assert_int_equal(c->download.attempts, 5);
+        assert_int_equal(c->download.give_up_usec, 3600 * USEC_PER_SEC);
         assert_int_equal(c->download.checkpoint_bytes, 16777216);
         assert_int_equal(c->download.checkpoint_usec, 0);
         assert_false(c->download.skip_equal);
@@ -119,8 +120,8 @@ static void test_every_key_is_read(void **state)
                       "jobs: { reject-foreign = TRUE; refresh-sec = 10; step-timeout-min = 10080; progress-sec = 1; "
                       "progress-percent = 100; }; download: { protocols = ( \"mqtt\" ); https-ca = \"/h\"; "
                       "block-bytes = 256; window-bytes = 131072; aws-limits = false; stall-sec = 3600; "
-                      "low-speed-bytes = 1048576; attempts = 1000; checkpoint-bytes = 1073741824; "
-                      "checkpoint-msec = 60000; skip-equal = true; }; "
+                      "low-speed-bytes = 1048576; attempts = 1000; give-up-sec = 2592000; "
+                      "checkpoint-bytes = 1073741824; checkpoint-msec = 60000; skip-equal = true; }; "
                       "policy: { download-windows = ( \"01:00-02:30\", \"Sat,Sun 22:00-06:00\" ); "
                       "activate-windows = [ \"00:00-24:00\" ]; metered = \"no\"; metered-max-bytes = 1; "
                       "max-bytes-per-sec = 1099511627776; "
@@ -165,6 +166,7 @@ static void test_every_key_is_read(void **state)
         assert_int_equal(c->download.stall_usec, 3600 * USEC_PER_SEC);
         assert_int_equal(c->download.low_speed_bytes, 1048576);
         assert_int_equal(c->download.attempts, 1000);
+        assert_int_equal(c->download.give_up_usec, 2592000 * USEC_PER_SEC);
         assert_int_equal(c->download.checkpoint_bytes, 1073741824);
         assert_int_equal(c->download.checkpoint_usec, 60 * USEC_PER_SEC);
         assert_true(c->download.skip_equal);

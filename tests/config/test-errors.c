@@ -183,6 +183,8 @@ static const ConfigCase cases[] = {
          "x:5: download.low-speed-bytes: 0 is out of range; allowed: bytes from 1 to 1048576"},
         {T B A "download: {\n  attempts = 0;\n};\n",
          "x:5: download.attempts: 0 is out of range; allowed: a number from 1 to 1000"},
+        {T B A "download: {\n  give-up-sec = 2592001;\n};\n",
+         "x:5: download.give-up-sec: 2592001 is out of range; allowed: seconds from 0 to 2592000"},
         {T B A "download: {\n  checkpoint-bytes = 1048575;\n};\n",
          "x:5: download.checkpoint-bytes: 1048575 is out of range; allowed: bytes from 1048576 to 1073741824"},
         {T B A "download: {\n  https-ca = \"ca.pem\";\n};\n",

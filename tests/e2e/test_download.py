@@ -1,5 +1,7 @@
 """Getting the bytes: lost, doubled, late, replaced, cut off, slow; and by which protocol."""
 
+import time
+
 import pytest
 
 from cloud import Authority, faults
@@ -163,6 +165,26 @@ def test_cut_off_without_a_byte(scene):
     scene.wait(job, "FAILED", timeout=40)
     rule.off()
     scene.expect_failure(job, "download-failed")
+
+
+def test_outage(make_scene):
+    """The store cannot be reached for longer than the tries last: told, waited for, and no byte twice. By the default of
+    give-up-sec, which other tests have no time for."""
+    scene = make_scene(config={"download": {"give-up-sec": None}})
+    half = len(IMAGE) // 2
+    scene.cloud.faults.on("http.reply", faults.cut(half), times=1)
+    rule = scene.cloud.faults.on("http.reply", faults.reset(), skip=1)
+    job = scene.update(IMAGE)
+    scene.cloud.wait_until(lambda: rule.hits, what="outage")
+    time.sleep(10)
+    execution = scene.cloud.execution("gateway-1", job)
+    assert execution.status == "IN_PROGRESS" and rule.hits >= 3
+    assert execution.details["waiting"] == "the download does not get on, trying again"
+    assert "the download does not get on" in scene.gateway.otactl("status").stdout
+    rule.off()
+    scene.expect_success(job, IMAGE, "1.1.0", timeout=60)
+    scene.expect_clean()
+    assert {g["range"] for g in http_gets(scene)[1:]} == {f"bytes={half}-"}
 
 
 def test_stalled_download(scene):

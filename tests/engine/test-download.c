@@ -15,7 +15,7 @@ enum { STEPS_MAX = 40, BLOCK_BYTES = 256 };
  * order by stream), "rejected N" (the stream's answer), "room N" (the pipe takes so many bytes more), "writable",
  * "broken" (the pipe from now on), "timer" (at the next deadline, which must be later).
  * Acts: "open F@OFFSET", "close", "http FIRST of SIZE url N [if ETAG]", "http-resume", "http-cancel", "subscribe S",
- * "unsubscribe S", "ask" (for blocks, at least once), "need-document", "again" (data was not taken now), "unwanted",
+ * "unsubscribe S", "ask" (for blocks, at least once), "need-document", "stuck", "not-stuck", "again" (data was not taken now), "unwanted",
  * "done", "failed WORD", "pipe-lost".
  */
 typedef struct Step {
@@ -29,6 +29,7 @@ typedef struct Scene {
         uint64_t sizes[3];
         uint64_t offsets[3];
         uint64_t max_bytes_per_sec;
+        uint64_t give_up_sec;
 } Scene;
 
 typedef struct Room {
@@ -151,6 +152,11 @@ static void on_need_document(uint64_t now_usec, void *userdata)
         note(&((Room *)userdata)->acts, "need-document");
 }
 
+static void on_stuck(bool is_stuck, void *userdata)
+{
+        note(&((Room *)userdata)->acts, is_stuck ? "stuck" : "not-stuck");
+}
+
 static void on_done(const Failure *failure, void *userdata)
 {
         Room *room = userdata;
@@ -173,6 +179,7 @@ static void on_pipe_lost(uint64_t now_usec, void *userdata)
 static const DownloadOps ops = {
         .open = on_open,
         .need_document = on_need_document,
+        .stuck = on_stuck,
         .done = on_done,
         .pipe_lost = on_pipe_lost,
 };
@@ -206,6 +213,7 @@ static void open_room(Room *room, const Scene *scene)
                 .max_bytes_per_sec = scene->max_bytes_per_sec,
                 .stall_usec = 60 * USEC_PER_SEC,
                 .attempts = 3,
+                .give_up_usec = scene->give_up_sec * USEC_PER_SEC,
         };
         LinkOffsets offsets = {0};
 
@@ -265,7 +273,7 @@ static void happen(Room *room, const Scene *scene, const char *event)
         if (strcmp(event, "resume") == 0) {
                 download_resume(d, now);
         } else if (strcmp(event, "suspend") == 0) {
-                download_suspend(d);
+                download_suspend(d, now);
         } else if (strcmp(event, "opened") == 0) {
                 download_on_opened(d, now);
         } else if (strcmp(event, "granted") == 0 || strcmp(event, "refused") == 0) {
@@ -339,16 +347,18 @@ static void play(const Scene *scene, const Step *steps)
         }                                                           \
         struct transcript_needs_a_semicolon_
 
-static const Scene https = {"hm", "h", {1000}, {0}, 0};
-static const Scene mqtt = {"hm", "m", {1000}, {0}, 0};
-static const Scene both = {"hm", "hm", {1000}, {0}, 0};
-static const Scene both_mqtt_first = {"mh", "hm", {1000}, {0}, 0};
-static const Scene three = {"hm", "hm", {1000, 500, 300}, {0, 0, 0}, 0};
-static const Scene three_some_complete = {"h", "hm", {1000, 500, 300}, {1000, 100, 300}, 0};
-static const Scene three_all_complete = {"h", "hm", {1000, 500, 300}, {1000, 500, 300}, 0};
-static const Scene mqtt_only_for_https = {"m", "h", {1000}, {0}, 0};
-static const Scene too_large = {"m", "m", {STREAM_FILE_MAX_BYTES + 1}, {0}, 0};
-static const Scene resumed = {"mh", "hm", {1000}, {300}, 0};
+static const Scene https = {"hm", "h", {1000}, {0}, 0, 0};
+static const Scene mqtt = {"hm", "m", {1000}, {0}, 0, 0};
+static const Scene both = {"hm", "hm", {1000}, {0}, 0, 0};
+static const Scene both_mqtt_first = {"mh", "hm", {1000}, {0}, 0, 0};
+static const Scene three = {"hm", "hm", {1000, 500, 300}, {0, 0, 0}, 0, 0};
+static const Scene three_some_complete = {"h", "hm", {1000, 500, 300}, {1000, 100, 300}, 0, 0};
+static const Scene three_all_complete = {"h", "hm", {1000, 500, 300}, {1000, 500, 300}, 0, 0};
+static const Scene mqtt_only_for_https = {"m", "h", {1000}, {0}, 0, 0};
+static const Scene too_large = {"m", "m", {STREAM_FILE_MAX_BYTES + 1}, {0}, 0, 0};
+static const Scene resumed = {"mh", "hm", {1000}, {300}, 0, 0};
+static const Scene patient = {"hm", "h", {1000}, {0}, 0, 3600};
+static const Scene patient_both = {"hm", "hm", {1000}, {0}, 0, 3600};
 
 /* -- one plane -------------------------------------------------------------------------------------------------- */
 
@@ -421,6 +431,95 @@ TRANSCRIPT(test_new_bytes_count_tries_anew, https, {"resume", "open 0@0"}, {"ope
 
 TRANSCRIPT(test_ends_early, https, {"resume", "open 0@0"}, {"opened", "http 0 of 1000 u0"}, {"data 999", ""},
            {"end", ""}, {"timer", "http 999 of 1000 u0"}, {"data 1", ""}, {"end", "close; done"});
+
+/* -- what may mend by itself ------------------------------------------------------------------------------------- */
+
+TRANSCRIPT(test_outage_is_survived, patient, {"resume", "open 0@0"}, {"opened", "http 0 of 1000 u0"},
+           {"data 300", ""}, {"failed download-failed", ""}, {"timer", "http 300 of 1000 u0"},
+           {"failed download-failed", ""}, {"timer", "http 300 of 1000 u0"}, {"failed tls-untrusted", "stuck"},
+           {"timer", "http 300 of 1000 u0"}, {"failed download-stalled", "stuck"}, {"timer", "http 300 of 1000 u0"},
+           {"failed download-failed", "stuck"}, {"timer", "http 300 of 1000 u0"}, {"data 600", "not-stuck"},
+           {"data 100", ""}, {"end", "close; done"});
+
+/* What trying again cannot mend ends as it did. */
+TRANSCRIPT(test_patience_is_for_what_may_mend, patient, {"resume", "open 0@0"}, {"opened", "http 0 of 1000 u0"},
+           {"failed download-failed", ""}, {"timer", "http 0 of 1000 u0"}, {"failed download-failed", ""},
+           {"timer", "http 0 of 1000 u0"}, {"failed download-failed", "stuck"}, {"timer", "http 0 of 1000 u0"},
+           {"failed url-refused", "need-document"}, {"document", "http 0 of 1000 u1"},
+           {"failed url-refused", "close; failed url-refused"});
+
+/* The first plane had but a bad moment: it is not forgotten because the other one will never do. */
+TRANSCRIPT(test_back_to_the_plane_that_may_mend, patient_both, {"resume", "open 0@0"},
+           {"opened", "http 0 of 1000 u0"}, {"failed download-failed", ""}, {"timer", "http 0 of 1000 u0"},
+           {"failed download-failed", ""}, {"timer", "http 0 of 1000 u0"}, {"failed download-failed", "subscribe s1"},
+           {"refused", "stuck"}, {"timer", "http 0 of 1000 u0"}, {"failed download-failed", ""},
+           {"timer", "http 0 of 1000 u0"}, {"data 1000", "not-stuck"}, {"end", "close; done"});
+
+/* Both have had their attempts: by turns, one try each. */
+TRANSCRIPT(test_by_turns, patient_both, {"resume", "open 0@0"}, {"opened", "http 0 of 1000 u0"},
+           {"failed download-failed", ""}, {"timer", "http 0 of 1000 u0"}, {"failed download-failed", ""},
+           {"timer", "http 0 of 1000 u0"}, {"failed download-failed", "subscribe s1"}, {"timer", ""},
+           {"timer", "subscribe s1"}, {"timer", ""}, {"timer", "subscribe s1"}, {"timer", "stuck"},
+           {"timer", "http 0 of 1000 u0"}, {"failed download-failed", "subscribe s1"}, {"timer", "stuck"},
+           {"timer", "http 0 of 1000 u0"}, {"data 1", "not-stuck"}, {"failed download-failed", ""},
+           {"timer", "http 1 of 1000 u0"}, {"data 999", ""}, {"end", "close; done"});
+
+static void fail_at_once(Room *room, const Scene *scene)
+{
+        forget_notes(&room->acts);
+        happen(room, scene, "failed download-failed");
+}
+
+/* The waits grow to a minute, and nothing ends before the time is over. */
+static void test_given_up_after_some_time(void **state)
+{
+        unsigned n_tries = 1;
+        uint64_t began;
+        Room room;
+
+        open_room(&room, &patient);
+        happen(&room, &patient, "resume");
+        room.now_usec += 500 * USEC_PER_SEC;
+        happen(&room, &patient, "opened");
+        happen(&room, &patient, "data 1");
+        began = room.now_usec;
+        for (;; n_tries++) {
+                fail_at_once(&room, &patient);
+                if (room.n_ended > 0)
+                        break;
+                assert_true(room.now_usec - began < 3600 * USEC_PER_SEC);
+                assert_true(download_next_deadline(room.download) <= room.now_usec + 60 * USEC_PER_SEC + 1);
+                happen(&room, &patient, "timer");
+        }
+        assert_string_equal(room.acts.text, "close; failed download-failed");
+        assert_in_range(room.now_usec - began, 3600 * USEC_PER_SEC, 3661 * USEC_PER_SEC);
+        assert_in_range(n_tries, 60, 300);
+        download_free(room.download);
+}
+
+/* Suspended by a window or a person, or asleep: no time in which bytes could have come. */
+static void test_time_that_does_not_count(void **state)
+{
+        Room room;
+
+        open_room(&room, &patient);
+        happen(&room, &patient, "resume");
+        happen(&room, &patient, "opened");
+        for (unsigned i = 0; i < 10; i++) {
+                fail_at_once(&room, &patient);
+                assert_int_equal(room.n_ended, 0);
+                if (i % 2 == 0) {
+                        happen(&room, &patient, "suspend");
+                        room.now_usec += 86400 * USEC_PER_SEC;
+                        happen(&room, &patient, "resume");
+                } else {
+                        room.now_usec = download_next_deadline(room.download) + 86400 * USEC_PER_SEC;
+                        download_on_timer(room.download, room.now_usec);
+                }
+        }
+        assert_int_equal(room.n_ended, 0);
+        download_free(room.download);
+}
 
 /* -- a fresh URL ------------------------------------------------------------------------------------------------ */
 
@@ -601,7 +700,7 @@ static void test_offsets_that_cannot_be(void **state)
 }
 
 /* 1000 bytes a second, an eighth of which may be spent at once; what was spent in advance is waited for. */
-static const Scene paced = {"hm", "h", {1000}, {0}, 1000};
+static const Scene paced = {"hm", "h", {1000}, {0}, 1000, 0};
 TRANSCRIPT(
         test_paced_https, paced, {"resume", "open 0@0"}, {"opened", "http 0 of 1000 u0"}, {"data 100", ""},
         {"data 100", ""}, {"data 100", "again"}, {"timer", "http-resume"}, {"data 100", ""}, {"data 100", "again"},
@@ -617,7 +716,7 @@ static void test_pace_is_kept(void **state)
         static const size_t chunks[] = {100, 1400, 16384};
 
         for (size_t i = 0; i < ELEMENTSOF(chunks); i++) {
-                const Scene scene = {"h", "h", {20 * 50000}, {0}, 50000};
+                const Scene scene = {"h", "h", {20 * 50000}, {0}, 50000, 0};
                 uint64_t began;
                 Room room;
 
@@ -661,6 +760,12 @@ int main(void)
                 cmocka_unit_test(test_all_planes_fail),
                 cmocka_unit_test(test_new_bytes_count_tries_anew),
                 cmocka_unit_test(test_ends_early),
+                cmocka_unit_test(test_outage_is_survived),
+                cmocka_unit_test(test_patience_is_for_what_may_mend),
+                cmocka_unit_test(test_back_to_the_plane_that_may_mend),
+                cmocka_unit_test(test_by_turns),
+                cmocka_unit_test(test_given_up_after_some_time),
+                cmocka_unit_test(test_time_that_does_not_count),
                 cmocka_unit_test(test_url_expires),
                 cmocka_unit_test(test_url_expires_again_and_again),
                 cmocka_unit_test(test_url_refused_is_renewed_once),

@@ -17,7 +17,7 @@ def defaults(gateway):
         },
         "jobs": {"refresh-sec": 10, "progress-sec": 1, "progress-percent": 10},
         "download": {"https-ca": str(cloud.https_ca), "block-bytes": 16384, "stall-sec": 2, "attempts": 3,
-                     "checkpoint-bytes": 1 << 20},
+                     "give-up-sec": 0, "checkpoint-bytes": 1 << 20},
         "signing": {"trust-store": str(gateway.trust)},
         "version": {"file": str(gateway.release), "key": "IMAGE_VERSION"},
         "targets": targets(gateway),
