@@ -72,6 +72,8 @@ DEFINE_CLEANUP(Download *, download_free);
 void download_resume(Download *download, uint64_t now_usec);
 /* Stops fetching; the pipe stays open and not a byte is lost. */
 void download_suspend(Download *download, uint64_t now_usec);
+/* The broker is not reached any more: download_suspend() follows, or ought to. */
+void download_on_disconnected(Download *download, uint64_t now_usec);
 /* Of the same job: nothing but its URLs may differ from the one before. */
 void download_on_document(Download *download, const JobDocument *document, uint64_t now_usec);
 void download_on_opened(Download *download, uint64_t now_usec);

@@ -57,6 +57,9 @@ struct Download {
 
         StreamFetch *stream;
         bool subscribed;
+        bool stream_answers;     /* since it was started last */
+        unsigned n_streams_lost; /* connections in a row that ended instead of an answer */
+        uint64_t stream_since_usec;
         bool http_running;
         Pace http_pace;
         bool http_paused;   /* the pipe is full, or the pace does not let more through */
@@ -85,3 +88,5 @@ uint64_t download_http_deadline(const Download *d); /* when the pace lets more t
 
 void download_stream_start(Download *d, uint64_t now_usec);
 void download_stream_unsubscribe(Download *d);
+/* The connection to the broker has ended. */
+void download_stream_lost(Download *d, uint64_t now_usec);

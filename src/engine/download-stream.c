@@ -8,6 +8,12 @@
 #include "base/log.h"
 #include "base/time-util.h"
 
+/*
+ * AWS IoT closes the connection on a subscription or a request that the policy does not allow, within a round trip, and
+ * MQTT 3.1.1 has no word for why. A network that drops connections does that, too, but not so often before the first block.
+ */
+enum { LOST_MAX = 3, LOST_SOON_USEC = 30 * 1000 * 1000 };
+
 static void stream_filters(Download *d, char filters[static 3][TOPIC_MAX + 1], const char *list[static 3])
 {
         static const TopicForm forms[] = {TOPIC_FORM_STREAM_DATA, TOPIC_FORM_STREAM_REJECTED,
@@ -92,6 +98,14 @@ static const StreamFetchOps stream_ops = {
         .done = on_stream_done,
 };
 
+void download_stream_lost(Download *d, uint64_t now_usec)
+{
+        bool at_work = d->phase == PHASE_SUBSCRIBING || d->stream;
+
+        if (at_work && !d->stream_answers && usec_sub(now_usec, d->stream_since_usec) <= LOST_SOON_USEC)
+                d->n_streams_lost++;
+}
+
 static void start_fetch(Download *d, uint64_t now_usec)
 {
         StreamFetchParams params = {
@@ -124,7 +138,18 @@ void download_stream_start(Download *d, uint64_t now_usec)
 {
         char filters[3][TOPIC_MAX + 1];
         const char *list[3];
+        Failure failure;
 
+        if (d->n_streams_lost >= LOST_MAX) {
+                (void)fail(&failure, FAILURE_STREAM_REFUSED, EACCES,
+                           "the connection ended %u times in a row instead of an answer to stream '%s', as it does "
+                           "where the policy does not allow it",
+                           d->n_streams_lost, d->document->stream_name);
+                download_on_failure(d, &failure, 0, now_usec);
+                return;
+        }
+        d->stream_since_usec = now_usec;
+        d->stream_answers = false;
         if (d->subscribed) {
                 start_fetch(d, now_usec);
                 return;
@@ -156,19 +181,30 @@ static bool is_our_stream(const Download *d, const char *stream)
         return d->stream && d->document->stream_name && strcmp(stream, d->document->stream_name) == 0;
 }
 
+/* Whatever it says: who is answered may ask. */
+static void note_answer(Download *d)
+{
+        d->stream_answers = true;
+        d->n_streams_lost = 0;
+}
+
 void download_on_stream_block(Download *d, const char *stream, const StreamBlock *block, uint64_t now_usec)
 {
         d->event_usec = now_usec;
-        if (is_our_stream(d, stream))
-                stream_fetch_on_block(d->stream, block, now_usec);
+        if (!is_our_stream(d, stream))
+                return;
+        note_answer(d);
+        stream_fetch_on_block(d->stream, block, now_usec);
 }
 
 void download_on_stream_rejection(Download *d, const char *stream, const StreamRejection *rejection,
                                   uint64_t now_usec)
 {
         d->event_usec = now_usec;
-        if (is_our_stream(d, stream))
-                stream_fetch_on_rejection(d->stream, rejection, now_usec);
+        if (!is_our_stream(d, stream))
+                return;
+        note_answer(d);
+        stream_fetch_on_rejection(d->stream, rejection, now_usec);
 }
 
 void download_on_stream_description(Download *d, const char *stream, const StreamDescription *description,

@@ -280,6 +280,12 @@ void download_suspend(Download *d, uint64_t now_usec)
                 d->phase = PHASE_IDLE;
 }
 
+void download_on_disconnected(Download *d, uint64_t now_usec)
+{
+        if (!d->suspended)
+                download_stream_lost(d, now_usec);
+}
+
 void download_on_opened(Download *d, uint64_t now_usec)
 {
         d->open = true;

@@ -23,6 +23,8 @@ void update_on_disconnected(Update *u, uint64_t now_usec)
         u->connected = u->confirmed = false;
         if (u->goodbye == GOODBYE_ASKED)
                 u->goodbye = GOODBYE_SAID;
+        if (u->download)
+                download_on_disconnected(u->download, now_usec);
         u->world->changed(u->world_userdata);
         update_reconcile(u, now_usec);
 }

@@ -1,5 +1,6 @@
 """The connection to the broker: broken, silent, refused, for long, at every point; and what the cloud hears after."""
 
+import threading
 import time
 
 import pytest
@@ -65,6 +66,29 @@ def test_half_open_connection(make_scene):
     scene.allowed.add("duplicate-client-id")
     scene.expect_success(job, IMAGE, "1.1.0", timeout=40)
     scene.expect_clean()
+
+
+def forbid_streams(scene):
+    """A policy without the lines for streams: AWS closes the connection, without a word. Returns the rule."""
+    def close(event):
+        event.copies = 0
+        threading.Thread(target=scene.cloud.disconnect, args=(THING,), daemon=True).start()
+    return scene.cloud.faults.on("stream.request", close)
+
+
+@pytest.mark.parametrize("offered", ["both", "mqtt"])
+def test_policy_that_forbids_streams(make_scene, offered):
+    """No loop of connections: after three it goes on by HTTPS or, where that is not offered, fails and says why."""
+    scene = make_scene(config={"download": {"protocols": ["mqtt", "https"]}})
+    forbidden = forbid_streams(scene)
+    scene.extra_connects += 3
+    job = scene.update(IMAGE, offered)
+    if offered == "both":
+        succeed(scene, job)
+    else:
+        execution = scene.expect_failure(job, "stream-refused")
+        assert "as it does where the policy does not allow it" in execution.details["detail"]
+    assert forbidden.hits >= 3
 
 
 @pytest.mark.parametrize("how", ["restart", "kill"])

@@ -10,7 +10,7 @@
 enum { STEPS_MAX = 40, BLOCK_BYTES = 256 };
 
 /*
- * Events: "resume", "suspend", "opened", "granted", "refused", "document" (fresh URLs), "headers ETAG", "data N" (the
+ * Events: "resume", "suspend", "disconnected N" (N seconds later), "opened", "granted", "refused", "document" (fresh URLs), "headers ETAG", "data N" (the
  * next N bytes by HTTPS), "end" (of them), "failed WORD" (HTTPS, by a word of base/failure), "blocks N" (the next N in
  * order by stream), "rejected N" (the stream's answer), "room N" (the pipe takes so many bytes more), "writable",
  * "broken" (the pipe from now on), "timer" (at the next deadline, which must be later).
@@ -273,6 +273,10 @@ static void happen(Room *room, const Scene *scene, const char *event)
         if (strcmp(event, "resume") == 0) {
                 download_resume(d, now);
         } else if (strcmp(event, "suspend") == 0) {
+                download_suspend(d, now);
+        } else if (sscanf(event, "disconnected %ld", &n) == 1) {
+                room->now_usec = now += (uint64_t)n * USEC_PER_SEC;
+                download_on_disconnected(d, now);
                 download_suspend(d, now);
         } else if (strcmp(event, "opened") == 0) {
                 download_on_opened(d, now);
@@ -561,6 +565,36 @@ TRANSCRIPT(test_stream_changed, resumed, {"resume", "open 0@300"}, {"opened", "s
            {"rejected VersionMismatch", "close; open 0@0"}, {"opened", "ask"},
            {"blocks 4", "close; unsubscribe s1; done"});
 
+/* -- a connection that is closed on what the policy does not allow ----------------------------------------------- */
+
+TRANSCRIPT(test_closed_on_the_subscription, both_mqtt_first, {"resume", "open 0@0"}, {"opened", "subscribe s1"},
+           {"disconnected 0", ""}, {"resume", "subscribe s1"}, {"disconnected 1", ""}, {"resume", "subscribe s1"},
+           {"disconnected 2", ""}, {"resume", "http 0 of 1000 u0"}, {"disconnected 0", "http-cancel"},
+           {"resume", "http 0 of 1000 u0"}, {"data 1000", ""}, {"end", "close; done"});
+
+TRANSCRIPT(test_closed_on_the_first_request, mqtt, {"resume", "open 0@0"}, {"opened", "subscribe s1"},
+           {"granted", "ask"}, {"disconnected 0", ""}, {"resume", "subscribe s1"}, {"granted", "ask"},
+           {"disconnected 0", ""}, {"resume", "subscribe s1"}, {"granted", "ask"}, {"disconnected 0", ""},
+           {"resume", "close; failed stream-refused"});
+
+/* With a block, an answer of any kind, or after a while, it was the network. */
+TRANSCRIPT(test_lost_by_the_network, mqtt, {"resume", "open 0@0"}, {"opened", "subscribe s1"}, {"granted", "ask"},
+           {"disconnected 0", ""}, {"resume", "subscribe s1"}, {"disconnected 0", ""}, {"resume", "subscribe s1"},
+           {"granted", "ask"}, {"blocks 1", ""}, {"disconnected 0", ""}, {"resume", "subscribe s1"},
+           {"disconnected 0", ""}, {"resume", "subscribe s1"}, {"disconnected 0", ""}, {"resume", "subscribe s1"},
+           {"granted", "ask"}, {"rejected InternalError", ""}, {"disconnected 0", ""}, {"resume", "subscribe s1"},
+           {"disconnected 31", ""}, {"resume", "subscribe s1"}, {"disconnected 31", ""}, {"resume", "subscribe s1"},
+           {"disconnected 31", ""}, {"resume", "subscribe s1"}, {"granted", "ask"},
+           {"blocks 3", "close; unsubscribe s1; done"});
+
+/* While the other plane is at work the broker may come and go. */
+TRANSCRIPT(test_disconnected_while_https_runs, both, {"resume", "open 0@0"}, {"opened", "http 0 of 1000 u0"},
+           {"disconnected 0", "http-cancel"}, {"resume", "http 0 of 1000 u0"}, {"disconnected 0", "http-cancel"},
+           {"disconnected 0", ""}, {"resume", "http 0 of 1000 u0"}, {"disconnected 0", "http-cancel"},
+           {"resume", "http 0 of 1000 u0"}, {"failed url-refused", "need-document"},
+           {"document", "http 0 of 1000 u1"}, {"failed url-refused", "subscribe s1"}, {"granted", "ask"},
+           {"blocks 4", "close; unsubscribe s1; done"});
+
 /* -- suspend and resume in each phase --------------------------------------------------------------------------- */
 
 TRANSCRIPT(test_suspended_before_the_start, https, {"suspend", ""}, {"resume", "open 0@0"}, {"resume", ""},
@@ -773,6 +807,10 @@ int main(void)
                 cmocka_unit_test(test_object_changed),
                 cmocka_unit_test(test_object_changed_before_the_first_byte),
                 cmocka_unit_test(test_stream_changed),
+                cmocka_unit_test(test_closed_on_the_subscription),
+                cmocka_unit_test(test_closed_on_the_first_request),
+                cmocka_unit_test(test_lost_by_the_network),
+                cmocka_unit_test(test_disconnected_while_https_runs),
                 cmocka_unit_test(test_suspended_before_the_start),
                 cmocka_unit_test(test_suspended_while_opening),
                 cmocka_unit_test(test_suspended_and_resumed_while_opening),
