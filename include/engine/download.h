@@ -44,10 +44,11 @@ typedef struct DownloadOps {
         /* Once: every byte of every file was handed to the installer (NULL), or why that cannot be. */
         void (*done)(const Failure *failure, void *userdata);
         /*
-         * Once, instead of done(): the data pipe broke. The installer's own word on why may follow as an event; if none
-         * does, the update is to be begun again, for only the installer knows how many bytes it has.
+         * Once, instead of done(): the data pipe broke, or took nothing for too long; `why` is for a person. The
+         * installer's own word on it may follow as an event; if none does, the update is to be begun again, for only the
+         * installer knows how many bytes it has.
          */
-        void (*pipe_lost)(uint64_t now_usec, void *userdata);
+        void (*pipe_lost)(const char *why, uint64_t now_usec, void *userdata);
 } DownloadOps;
 
 typedef struct DownloadStats {

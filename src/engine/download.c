@@ -203,11 +203,30 @@ ssize_t download_hand_on(Download *d, const uint8_t *data, size_t n_data, uint64
 }
 
 /* How many of the bytes in it the installer has read is not known, so nothing goes on from here. */
-void download_on_pipe_gone(Download *d, uint64_t now_usec)
+static void lose_pipe(Download *d, const char *why, uint64_t now_usec)
 {
         close_pipe(d);
         d->phase = PHASE_OVER;
-        d->ops->pipe_lost(now_usec, d->userdata);
+        d->ops->pipe_lost(why, now_usec, d->userdata);
+}
+
+void download_on_pipe_gone(Download *d, uint64_t now_usec)
+{
+        lose_pipe(d, "otad-installer has closed the data pipe", now_usec);
+}
+
+/*
+ * It may hang; or its storage is busy with a flush of minutes, or serves everybody else first, and a process that waits for
+ * that gives no sign of life; or the machine slept. Asked for Begin() it answers as soon as it can, and an installer that
+ * hangs the link notices.
+ */
+static void give_up_full_pipe(Download *d, uint64_t now_usec)
+{
+        char why[64], text[DURATION_TEXT_MAX];
+
+        download_stop_fetching(d);
+        snprintf(why, sizeof(why), "otad-installer took no byte for %s", duration_format(text, d->params.stall_usec));
+        lose_pipe(d, why, now_usec);
 }
 
 static void start_plane(Download *d, uint64_t now_usec)
@@ -474,9 +493,7 @@ void download_on_timer(Download *d, uint64_t now_usec)
                            d->document->stream_name, duration_format(text, d->params.stall_usec));
                 download_on_failure(d, &failure, 0, now_usec);
         } else if (d->phase == PHASE_FETCHING && now_usec >= blocked_deadline(d)) {
-                (void)fail(&failure, FAILURE_INSTALLER, ETIMEDOUT, "otad-installer took no byte for %s",
-                           duration_format(text, d->params.stall_usec));
-                finish(d, &failure);
+                give_up_full_pipe(d, now_usec);
         } else if (now_usec >= download_http_deadline(d)) {
                 download_http_resume(d);
         } else if (d->stream) {

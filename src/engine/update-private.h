@@ -91,7 +91,7 @@ bool update_may_activate(Update *u, uint64_t now_usec);
 /* Does the one next thing, if nothing is under way and no wait is set. */
 void update_reconcile(Update *u, uint64_t now_usec);
 void update_call(Update *u, InstallCall which);
-/* The data pipe broke or was refused: it is opened again a little later, or the update ends after too many. */
+/* The data pipe broke, was refused or left full: it is opened again a little later, or the update ends after too many. */
 void update_give_up_pipe(Update *u);
 /* Ends the update: what the cloud or the operator asked for does not wait for a retry. */
 void update_end_with(Update *u, const Failure *failure, uint64_t now_usec);

@@ -14,7 +14,7 @@ enum {
         GOODBYE_PATIENCE_USEC = 5 * 1000 * 1000, /* for the last report to be answered */
         SAVE_RETRY_USEC = 10 * 1000 * 1000,
         PIPE_RETRY_USEC = 1 * 1000 * 1000, /* time for the installer to say why it closed the data pipe */
-        PIPES_MAX = 5,                     /* broken or refused in a row, without a byte more on the targets */
+        PIPES_MAX = 5, /* broken, refused or left full in a row, without a byte more on the targets */
 };
 
 void update_call(Update *u, InstallCall which)
@@ -92,17 +92,16 @@ void update_give_up_pipe(Update *u)
         u->begun = false;
         if (++u->n_pipes_lost > PIPES_MAX)
                 (void)fail(&u->failure, FAILURE_INSTALLER, EPIPE,
-                           "otad-installer refused or closed the data pipe %u times and took no byte",
+                           "otad-installer took no byte by %u data pipes in a row: refused, closed or left full",
                            u->n_pipes_lost);
 }
 
 /* This and the next are called from inside the download: what follows is done by the timer. */
-static void on_download_pipe_lost(uint64_t now_usec, void *userdata)
+static void on_download_pipe_lost(const char *why, uint64_t now_usec, void *userdata)
 {
         Update *u = userdata;
 
-        log_warning("Job %s: otad-installer has closed the data pipe, asking it how many bytes it has",
-                    u->key.job_id);
+        log_warning("Job %s: %s, asking it how many it has", u->key.job_id, why);
         update_give_up_pipe(u);
         u->retry_usec = usec_add(now_usec, PIPE_RETRY_USEC);
 }

@@ -384,6 +384,39 @@ static void test_busy_for_long(void **state)
         }
 }
 
+/* A long flush, or a machine that slept: the pipe is full for a minute and more, and then all goes on. */
+static void test_takes_no_byte_for_a_while(void **state)
+{
+        World w;
+
+        open_world(&w, 0);
+        w.takes_nothing = true;
+        while (w.n_calls[INSTALL_CALL_BEGIN] < 5)
+                assert_true(world_step(&w));
+        w.takes_nothing = false;
+        world_settle(&w);
+        check_ended(&w, "a", JOB_STATUS_SUCCEEDED, "");
+        assert_int_equal(w.n_calls[INSTALL_CALL_ROLL_BACK], 0);
+        world_close(&w);
+}
+
+/* It answers, and never takes a byte: that ends. */
+static void test_takes_no_byte_at_all(void **state)
+{
+        uint64_t began;
+        World w;
+
+        open_world(&w, 0);
+        w.takes_nothing = true;
+        began = w.now_usec;
+        while (w.n_calls[INSTALL_CALL_ROLL_BACK] == 0)
+                assert_true(world_step(&w));
+        assert_in_range(w.now_usec - began, 6 * 60 * USEC_PER_SEC, 7 * 60 * USEC_PER_SEC);
+        world_settle(&w);
+        check_ended(&w, "a", JOB_STATUS_FAILED, "installer");
+        world_close(&w);
+}
+
 static void test_state_or_release_fails(void **state)
 {
         run_bad(INSTALL_CALL_GET_STATE, LINK_ERROR_FAILED, FAILURE_INSTALLER, 5, JOB_STATUS_SUCCEEDED, "");
@@ -809,6 +842,8 @@ int main(void)
                 cmocka_unit_test(test_failed),
                 cmocka_unit_test(test_busy),
                 cmocka_unit_test(test_busy_for_long),
+                cmocka_unit_test(test_takes_no_byte_for_a_while),
+                cmocka_unit_test(test_takes_no_byte_at_all),
                 cmocka_unit_test(test_state_or_release_fails),
                 cmocka_unit_test(test_reboot_never_comes),
                 cmocka_unit_test(test_boots_the_old_slot),

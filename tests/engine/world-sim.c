@@ -301,6 +301,8 @@ static void happen(World *w, SimEvent *event)
                 return;
         case SIM_DRAIN:
                 sim_drain(w);
+                if (w->takes_nothing)
+                        return;
                 if (d->up && d->pipe_open) {
                         LinkProgress progress = {.file = d->pipe_file,
                                                  .written_bytes = d->state.files[d->pipe_file].written_bytes};

@@ -90,6 +90,7 @@ typedef struct World {
         bool twice; /* every message comes twice */
         bool reboot_never_comes;
         bool boots_old;
+        bool takes_nothing; /* the installer, from the data pipe */
 
         char trace[SIM_TRACE_MAX][160];
         unsigned n_trace;
