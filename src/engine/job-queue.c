@@ -232,7 +232,11 @@ static void prune_skipped(JobQueue *q)
         q->n_skipped = n_kept;
 }
 
-/* What the list says of the held job. Its absence is no proof: the list is cut at 15, and windows hide jobs. */
+/*
+ * What the list says of the held job. Its absence is no proof: the list is cut at 15, and windows hide jobs. Nor is a lower
+ * number: a notification may come late, from the attempt before; or the job was deleted and made anew. The description
+ * tells.
+ */
 static void check_held(JobQueue *q)
 {
         for (size_t i = 0; i < q->list.n_jobs; i++) {
@@ -240,8 +244,10 @@ static void check_held(JobQueue *q)
 
                 if (strcmp(job->job_id, q->held.job_id) != 0)
                         continue;
-                if (job->execution_number >= 0 && job->execution_number != q->held.execution_number)
+                if (job->execution_number > q->held.execution_number)
                         report_gone(q, JOB_STATUS_UNKNOWN, "the service has begun another attempt at it");
+                else if (job->execution_number >= 0 && job->execution_number < q->held.execution_number)
+                        q->want_held = true;
                 return;
         }
         q->want_held = true;

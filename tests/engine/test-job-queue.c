@@ -296,6 +296,15 @@ TRANSCRIPT(test_retry_seen_by_describing, {"connected", "list"}, {"list a1", "de
            {"notify", "describe a1"}, {"is a2", "gone a1 UNKNOWN; list"}, {"list a2", "describe a2"},
            {"is a2", "job a2"});
 
+/* A notification from the attempt before, and late: the one at hand is not given up for that. */
+TRANSCRIPT(test_late_word_of_an_older_attempt, {"connected", "list"}, {"list a2", "describe a2"}, {"is a2", "job a2"},
+           {"notify a1", "describe a2"}, {"notify a1", ""}, {"is a2", "job a2"}, {"list a2", ""}, {"notify a2", ""},
+           {"timer", "list"}, {"list a2", ""}, {"let-go", "list"});
+
+TRANSCRIPT(test_made_anew_with_a_lower_number, {"connected", "list"}, {"list a2", "describe a2"}, {"is a2", "job a2"},
+           {"notify a1", "describe a2"}, {"rejected ResourceNotFound", "gone a2 UNKNOWN; list"},
+           {"list a1", "describe a1"}, {"is a1", "job a1"});
+
 TRANSCRIPT(test_job_id_again_after_a_delete, {"connected", "list"}, {"list a1", "describe a1"}, {"is a1", "job a1"},
            {"notify", "describe a1"}, {"rejected ResourceNotFound", "gone a1 UNKNOWN; list"}, {"list", ""},
            {"let-go", "list"}, {"list", ""}, {"notify a1", "describe a1"}, {"is a1", "job a1"});
@@ -433,6 +442,8 @@ int main(void)
                 CASE(test_retry),
                 CASE(test_retry_seen_at_once),
                 CASE(test_retry_seen_by_describing),
+                CASE(test_late_word_of_an_older_attempt),
+                CASE(test_made_anew_with_a_lower_number),
                 CASE(test_job_id_again_after_a_delete),
                 CASE(test_fresh_document),
                 CASE(test_let_go_while_described),
