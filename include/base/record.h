@@ -33,9 +33,12 @@ _must_use_ int record_parse(const char *text, size_t n_text, Record **ret);
 /* Whole or not at all; both file and directory are synced before it returns. */
 _must_use_ int record_save(const Record *record, int dir_fd, const char *name);
 /*
- * -ENOENT: none. -EBADMSG: damaged; the file was put aside as "name.damaged" (an older one is replaced), so
- * that the next start finds none.
+ * -ENOENT: none. -EBADMSG: damaged, or not to be read at all; the file was put aside as "name.damaged" (an older one is
+ * replaced), so that the next start finds none. -EUCLEAN: the same, but it could not be put aside either (a read-only file
+ * system), so that the next start finds it again, and perhaps whole. -ENOMEM, -EMFILE, -ENFILE: not to be read for now.
  */
 _must_use_ int record_load(int dir_fd, const char *name, Record **ret);
+/* For who finds that the bytes are ours and their meaning is not. -EBADMSG or -EUCLEAN, as above; never 0. */
+_must_use_ int record_put_aside(int dir_fd, const char *name);
 /* Fine where there is none; the directory is synced. */
 _must_use_ int record_remove(int dir_fd, const char *name);

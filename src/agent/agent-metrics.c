@@ -83,6 +83,9 @@ static void load_last(Agent *a)
                 log_event(LOG_EVENT_RECORD_DAMAGED, &(LogFields){.file = record_name},
                           "The record of how the last update ended is damaged: put aside as '%s.damaged'",
                           record_name);
+        else if (r == -EUCLEAN)
+                log_event(LOG_EVENT_RECORD_DAMAGED, &(LogFields){.file = record_name},
+                          "The record of how the last update ended can be neither read nor put aside");
         else if (r != -ENOENT)
                 (void)log_warning_errno(r, "Cannot read how the last update ended: %m");
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/file-util.h"
+#include "base/log.h"
 #include "base/text.h"
 
 enum {
@@ -268,24 +269,37 @@ int record_save(const Record *record, int dir_fd, const char *name)
         return file_replace(dir_fd, name, text, n_text, 0600);
 }
 
+int record_put_aside(int dir_fd, const char *name)
+{
+        char aside[NAME_MAX_LENGTH + 16];
+
+        snprintf(aside, sizeof(aside), "%.*s.damaged", NAME_MAX_LENGTH, name);
+        if (renameat(dir_fd, name, dir_fd, aside) < 0) {
+                (void)log_debug_errno(-errno, "Cannot put record '%s' aside: %m", name);
+                return -EUCLEAN;
+        }
+        return directory_sync(dir_fd) < 0 ? -EUCLEAN : -EBADMSG;
+}
+
+/* A start a little later finds the record as it is. */
+static bool is_passing(int r)
+{
+        return r == -ENOMEM || r == -EMFILE || r == -ENFILE;
+}
+
 int record_load(int dir_fd, const char *name, Record **ret)
 {
         _cleanup_free_ char *text = NULL;
-        char aside[NAME_MAX_LENGTH + 16];
         size_t n_text;
         int r;
 
         r = file_read(dir_fd, name, FILE_BYTES_MAX, &text, &n_text);
         if (r >= 0)
                 r = record_parse(text, n_text, ret);
-        if (r != -EBADMSG && r != -EFBIG)
+        if (r >= 0 || r == -ENOENT || is_passing(r))
                 return r;
-
-        snprintf(aside, sizeof(aside), "%.*s.damaged", NAME_MAX_LENGTH, name);
-        if (renameat(dir_fd, name, dir_fd, aside) < 0)
-                return -errno;
-        r = directory_sync(dir_fd);
-        return r < 0 ? r : -EBADMSG;
+        (void)log_debug_errno(r, "Record '%s' is of no use: %m", name);
+        return record_put_aside(dir_fd, name);
 }
 
 int record_remove(int dir_fd, const char *name)

@@ -109,7 +109,11 @@ int outbox_record_load(int dir_fd, OutboxEntry *entries, size_t n_max, size_t *r
                           "The record of final statuses the cloud has not accepted yet is damaged: put aside as "
                           "'%s.damaged'. A job that ended just before may time out in the cloud.",
                           record_name);
-        if (r < 0 && r != -ENOENT && r != -EBADMSG)
+        else if (r == -EUCLEAN)
+                log_event(LOG_EVENT_RECORD_DAMAGED, &(LogFields){.file = record_name},
+                          "The record of final statuses the cloud has not accepted yet can be neither read nor put "
+                          "aside. A job that ended just before may time out in the cloud.");
+        else if (r < 0 && r != -ENOENT)
                 return r;
         while (record && r >= 0 && n < n_max) {
                 r = entry_load(record, n, &entries[n]);

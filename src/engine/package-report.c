@@ -57,6 +57,11 @@ static void load(PackageReport *p)
                           "The record of the package version told last is damaged: put aside as '%s.damaged', the "
                           "version is told again",
                           record_name);
+        if (r == -EUCLEAN)
+                log_event(
+                        LOG_EVENT_RECORD_DAMAGED, &(LogFields){.file = record_name},
+                        "The record of the package version told last can be neither read nor put aside, the version "
+                        "is told again");
         if (r < 0)
                 return;
         name = record_get(record, "name");

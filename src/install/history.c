@@ -141,9 +141,9 @@ int history_append(int dir_fd, const HistoryEntry *entry)
         size_t n_old, n = 0, first;
         int r;
 
-        /* A damaged history has been put aside; a new one begins. */
+        /* A damaged history has been put aside, or is replaced; a new one begins. */
         r = history_load(dir_fd, &old, &n_old);
-        if (r < 0 && r != -EBADMSG)
+        if (r < 0 && r != -EBADMSG && r != -EUCLEAN)
                 return r;
         r = 0;
         for (size_t i = 0; r >= 0 && i < n_old; i++)

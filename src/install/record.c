@@ -277,11 +277,7 @@ int install_record_load(int dir_fd, InstallRecord *ret)
         r = install_record_read(file, ret);
         if (r != -EBADMSG)
                 return r;
-        /* The bytes are ours, their meaning is not: put aside, like a file whose bytes are damaged. */
-        if (renameat(dir_fd, INSTALL_RECORD_NAME, dir_fd, INSTALL_RECORD_NAME ".damaged") < 0)
-                return -errno;
-        r = directory_sync(dir_fd);
-        return r < 0 ? r : -EBADMSG;
+        return record_put_aside(dir_fd, INSTALL_RECORD_NAME);
 }
 
 int install_record_parse(const char *text, size_t n_text, InstallRecord *ret)

@@ -58,11 +58,11 @@ int startup_load(InstallSession *s)
         if (r < 0)
                 return r;
         r = install_record_load(s->params->state_dir_fd, &s->record);
-        if (r == -EBADMSG) {
-                (void)fail(
-                        &s->damage, FAILURE_RECORD_DAMAGED, EBADMSG,
-                        "the record of an update was damaged and is put aside; what it was about was undone as far "
-                        "as that is safe");
+        if (r == -EBADMSG || r == -EUCLEAN) {
+                /* Where it is still there the next start does the same once more, or goes on with what it can read then. */
+                (void)fail(&s->damage, FAILURE_RECORD_DAMAGED, EBADMSG,
+                           "the record of an update %s; what it was about was undone as far as that is safe",
+                           r == -EBADMSG ? "was damaged and is put aside" : "can be neither read nor put aside");
                 log_event(LOG_EVENT_RECORD_DAMAGED, &(LogFields){.file = "session"}, "%s", s->damage.detail);
                 memset(&s->record, 0, sizeof(s->record));
                 bind_all_targets(s);

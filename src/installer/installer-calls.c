@@ -314,8 +314,12 @@ static void op_get_history(LinkReply *reply, void *userdata)
                 r = copies ? 0 : -ENOMEM;
         }
         if (r < 0) {
-                link_reply_error(reply, LINK_ERROR_FAILED, r == -EBADMSG ? FAILURE_RECORD_DAMAGED : FAILURE_RESOURCES,
-                                 r == -EBADMSG ? "the history was damaged, and is put aside" : strerror(-r));
+                bool damaged = r == -EBADMSG || r == -EUCLEAN;
+
+                link_reply_error(reply, LINK_ERROR_FAILED, damaged ? FAILURE_RECORD_DAMAGED : FAILURE_RESOURCES,
+                                 r == -EBADMSG   ? "the history was damaged, and is put aside"
+                                 : r == -EUCLEAN ? "the history can be neither read nor put aside"
+                                                 : strerror(-r));
                 return;
         }
         for (size_t e = 0; e < n; e++)

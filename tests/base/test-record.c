@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -100,6 +101,55 @@ static void test_damaged_file_is_put_aside(void **state)
         assert_int_equal(faccessat(dir_fd, "r.damaged", F_OK, 0), 0);
 }
 
+/* Not only bytes that are wrong: whatever keeps it from being read would do so at the next start, too. */
+static void test_what_cannot_be_read_is_put_aside(void **state)
+{
+        _cleanup_(record_freep) Record *record = record_new();
+        Record *loaded = NULL;
+
+        (void)unlinkat(dir_fd, "r.damaged", 0);
+        assert_int_equal(mkdirat(dir_fd, "r", 0700), 0); /* -EINVAL: no regular file */
+        assert_int_equal(record_load(dir_fd, "r", &loaded), -EBADMSG);
+        assert_int_equal(record_load(dir_fd, "r", &loaded), -ENOENT);
+        assert_int_equal(unlinkat(dir_fd, "r.damaged", AT_REMOVEDIR), 0);
+        assert_int_equal(symlinkat("r", dir_fd, "r"), 0); /* -ELOOP */
+        assert_int_equal(record_load(dir_fd, "r", &loaded), -EBADMSG);
+        assert_int_equal(record_load(dir_fd, "r", &loaded), -ENOENT);
+}
+
+/* There is no room for it aside: said, and it is left where it is. */
+static void test_damaged_and_cannot_be_put_aside(void **state)
+{
+        _cleanup_close_ int fd = openat(dir_fd, "r", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        _cleanup_(record_freep) Record *record = record_new(), *loaded = NULL;
+
+        assert_true(fd >= 0);
+        (void)unlinkat(dir_fd, "r.damaged", 0);
+        assert_int_equal(mkdirat(dir_fd, "r.damaged", 0700), 0);
+        assert_int_equal(record_load(dir_fd, "r", &loaded), -EUCLEAN);
+        assert_int_equal(record_load(dir_fd, "r", &loaded), -EUCLEAN);
+        assert_int_equal(record_save(record, dir_fd, "r"), 0);
+        assert_int_equal(record_load(dir_fd, "r", &loaded), 0);
+        assert_int_equal(unlinkat(dir_fd, "r.damaged", AT_REMOVEDIR), 0);
+        assert_int_equal(record_remove(dir_fd, "r"), 0);
+}
+
+/* With a descriptor more it can be read: nothing is wrong with it. */
+static void test_no_descriptor_is_no_damage(void **state)
+{
+        _cleanup_(record_freep) Record *record = record_new(), *loaded = NULL;
+        struct rlimit limit, none;
+
+        assert_int_equal(record_save(record, dir_fd, "r"), 0);
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+        assert_int_equal(record_load(dir_fd, "r", &loaded), -EMFILE);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        assert_int_equal(record_load(dir_fd, "r", &loaded), 0);
+        assert_int_equal(record_remove(dir_fd, "r"), 0);
+}
+
 static void test_names_are_checked(void **state)
 {
         _cleanup_(record_freep) Record *record = record_new();
@@ -116,6 +166,9 @@ int main(void)
                 cmocka_unit_test(test_comes_back_from_disk),
                 cmocka_unit_test(test_any_damage_is_noticed),
                 cmocka_unit_test(test_damaged_file_is_put_aside),
+                cmocka_unit_test(test_what_cannot_be_read_is_put_aside),
+                cmocka_unit_test(test_damaged_and_cannot_be_put_aside),
+                cmocka_unit_test(test_no_descriptor_is_no_damage),
                 cmocka_unit_test(test_names_are_checked),
         };
 

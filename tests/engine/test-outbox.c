@@ -368,6 +368,26 @@ static void test_damaged_record(void **state)
         assert_int_equal(outbox_n_finals(room->outbox), 1);
 }
 
+/* Not even put aside, as on a read-only file system: no reason not to start. */
+static void test_damaged_record_that_stays(void **state)
+{
+        Room *room = *state;
+        int fd;
+
+        assert_int_equal(finish(room, "a", "FAILED"), 0);
+        assert_int_equal(mkdirat(room->folder.fd, "outbox.damaged", 0700), 0);
+        fd = openat(room->folder.fd, "outbox", O_WRONLY | O_TRUNC | O_CLOEXEC);
+        assert_true(fd >= 0);
+        close_fd(fd);
+        open_outbox(room);
+        assert_int_equal(outbox_n_finals(room->outbox), 0);
+        assert_true(folder_has(&room->folder, "outbox"));
+        assert_int_equal(finish(room, "b", "FAILED"), 0);
+        open_outbox(room);
+        assert_int_equal(outbox_n_finals(room->outbox), 1);
+        assert_int_equal(unlinkat(room->folder.fd, "outbox.damaged", AT_REMOVEDIR), 0);
+}
+
 static void test_record_that_makes_no_sense(void **state)
 {
         const char *rows[][5][2] = {
@@ -456,6 +476,7 @@ int main(void)
                 CASE(test_disk_full),
                 CASE(test_final_is_on_disk_before_finish_returns),
                 CASE(test_damaged_record),
+                CASE(test_damaged_record_that_stays),
                 CASE(test_record_that_makes_no_sense),
                 CASE(test_more_finals_than_fit),
                 CASE(test_hostile_answers),

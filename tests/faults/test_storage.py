@@ -8,6 +8,8 @@ import pytest
 from cloud import faults
 from gateway import make_image
 
+from e2e.scene import THING
+
 IMAGE = make_image("1.1.0", 300_000)
 APP = make_image("1.1.0", 50_000)
 FULL, BROKEN, READ_ONLY, NO_DEVICE = errno.ENOSPC, errno.EIO, errno.EROFS, errno.ENXIO
@@ -148,6 +150,31 @@ def test_outbox(make_scene, rule):
     scene.gateway.wait(lambda: not (scene.gateway.folder / "installer-state" / "session").exists(), what="end of the update")
     scene.gateway.restart("otad")
     scene.expect_next_works(previous="1.1.0")
+
+
+# What is on disk, and how it cannot be read; by what it then is called, or not.
+UNREADABLE = {"broken": (f"fail pread {BROKEN} 0",), "broken and read-only": (f"fail pread {BROKEN} 0", f"fail rename {READ_ONLY} 0"),
+              "damaged and read-only": (f"fail rename {READ_ONLY} 0",)}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+@pytest.mark.parametrize("program, record", [("otad", "state/outbox"), ("otad-installer", "installer-state/session")])
+def test_record_that_cannot_be_read(make_scene, program, record, name):
+    """Said, put aside where that can be, and no reason not to start; not even at the next start, when it is still there."""
+    scene = make_scene()
+    gateway = scene.gateway
+    path = gateway.folder / record
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("whatever it was\n")
+    scene.wrap(program, *(f"{rule} */{record}*" for rule in UNREADABLE[name]))
+    scene.power_on()
+    for _ in range(2):
+        gateway.wait_output(program, "neither read nor put aside" if "read-only" in name else "put aside")
+        scene.cloud.wait_connected(THING)
+        gateway.restart(program)
+    assert path.exists() == ("read-only" in name)
+    scene.spoil(program)
+    scene.expect_success(scene.update(IMAGE), IMAGE, "1.1.0")
 
 
 def test_outbox_full_and_the_power_fails(make_scene):

@@ -58,14 +58,14 @@ bool device_has(Device *d, const char *name)
         return access(path_of(d, name), F_OK) == 0;
 }
 
+void device_mkdir(Device *d, const char *name)
+{
+        assert_int_equal(mkdir(path_of(d, name), 0700), 0);
+}
+
 void device_remove(Device *d, const char *name)
 {
         (void)unlink(path_of(d, name));
-}
-
-void device_make_folder(Device *d, const char *name)
-{
-        assert_int_equal(mkdir(path_of(d, name), 0755), 0);
 }
 
 void device_flip(Device *d, const char *name, long offset)

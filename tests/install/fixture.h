@@ -50,7 +50,7 @@ void device_write(Device *d, const char *name, const char *text);
 const char *device_read(Device *d, const char *name);
 bool device_has(Device *d, const char *name);
 void device_remove(Device *d, const char *name);
-void device_make_folder(Device *d, const char *name);
+void device_mkdir(Device *d, const char *name);
 /* Changes one byte. */
 void device_flip(Device *d, const char *name, long offset);
 

@@ -272,7 +272,7 @@ static void test_file_that_cannot_go_back(void **state)
         device_reboot(d, "B");
         d->params.retry_usec = USEC_PER_MSEC;
         device_remove(d, ".app.otad-old");
-        device_make_folder(d, ".app.otad-old");
+        device_mkdir(d, ".app.otad-old");
         assert_int_equal(device_roll_back(d, FAILURE_CANCELLED), INSTALL_OUTCOME_DONE);
         device_wait_called(d, "hook.log", "reboot rootfs B result=rolled-back", 1);
         assert_string_equal(device_read(d, "primary"), "A");
@@ -486,6 +486,36 @@ static void test_damaged_record(void **state)
         assert_int_equal(device_failure(d), FAILURE_NONE);
 }
 
+/* It cannot be put aside either: the same, at each start, until a new session replaces it. */
+static void test_damaged_record_that_stays(void **state)
+{
+        Device *d = *state;
+        InstallStatus status;
+
+        device_start(d);
+        device_ask_for(d, "app", "rootfs");
+        device_install(d);
+        assert_int_equal(device_call(d, install_session_activate), INSTALL_OUTCOME_DONE);
+        device_stop(d);
+        device_flip(d, "state/session", 20);
+        device_mkdir(d, "state/session.damaged");
+        for (unsigned i = 0; i < 2; i++) {
+                device_start(d);
+                install_session_get_status(d->session, &status);
+                assert_int_equal(status.state, UPDATE_STATE_IDLE);
+                assert_int_equal(status.failure->reason, FAILURE_RECORD_DAMAGED);
+                assert_string_equal(device_read(d, "primary"), "A");
+                assert_string_equal(device_read(d, "app"), "old app");
+                assert_true(device_has(d, "state/session"));
+                device_stop(d);
+        }
+        device_start(d);
+        assert_int_equal(device_begin(d), INSTALL_OUTCOME_DONE);
+        device_stop(d);
+        device_start(d);
+        assert_int_equal(device_state(d), UPDATE_STATE_DOWNLOADING);
+}
+
 static void test_target_no_longer_configured(void **state)
 {
         Device *d = *state;
@@ -543,6 +573,7 @@ int main(void)
                 ON_DEVICE(test_older_version_where_allowed),
                 ON_DEVICE(test_commit_fails),
                 ON_DEVICE(test_damaged_record),
+                ON_DEVICE(test_damaged_record_that_stays),
                 ON_DEVICE(test_target_no_longer_configured),
         };
 
