@@ -36,16 +36,13 @@ typedef struct JobSummary {
         char job_id[JOB_ID_MAX + 1];
         int64_t execution_number;
         int64_t version_number;
-        uint64_t queued_at_sec;
-        uint64_t started_at_sec;
         bool in_progress;
 } JobSummary;
 
 /* A plain value. Those in progress come first, else in the service's order. */
 typedef struct PendingJobs {
         JobSummary jobs[PENDING_JOBS_MAX];
-        size_t n_jobs;  /* filled in above */
-        size_t n_total; /* listed by the service; more than n_jobs where it lists too many */
+        size_t n_jobs; /* filled in above; what the service lists beyond is left out */
         uint64_t timestamp_sec;
         char client_token[CLIENT_TOKEN_MAX + 1]; /* "" where there is none, as in a notification */
 } PendingJobs;
@@ -58,12 +55,9 @@ typedef struct JobExecution {
         bool present; /* false: nothing is pending; all below up to the token is empty */
         char job_id[JOB_ID_MAX + 1];
         JobStatus status;
-        int64_t version_number;         /* -1: not given */
-        int64_t execution_number;       /* -1: not given */
-        int64_t seconds_before_timeout; /* -1: no timer runs */
-        uint64_t queued_at_sec;
-        uint64_t started_at_sec;
-        char *document; /* JSON text as it was sent, ends in NUL; NULL: not sent */
+        int64_t version_number;   /* -1: not given */
+        int64_t execution_number; /* -1: not given */
+        char *document;           /* JSON text as it was sent, ends in NUL; NULL: not sent */
         size_t n_document;
         char client_token[CLIENT_TOKEN_MAX + 1];
         uint64_t timestamp_sec;

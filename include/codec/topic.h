@@ -52,17 +52,15 @@ typedef struct Topic {
 /* What to publish to, then what to subscribe to. The comment says what `id` has to be. */
 typedef enum TopicForm {
         TOPIC_FORM_GET,        /* NULL */
-        TOPIC_FORM_START_NEXT, /* NULL */
         TOPIC_FORM_DESCRIBE,   /* a job id, or TOPIC_NEXT_JOB */
         TOPIC_FORM_UPDATE,     /* a job id */
         TOPIC_FORM_STREAM_GET, /* a stream id, as in all STREAM forms */
         TOPIC_FORM_STREAM_DESCRIBE,
-        TOPIC_FORM_NOTIFY, /* NULL, as in the four filters below */
+        TOPIC_FORM_NOTIFY, /* NULL, as in the filters below, up to GET_ANSWERS */
         TOPIC_FORM_NOTIFY_NEXT,
-        TOPIC_FORM_DESCRIBE_ANSWERS,   /* jobs/+/get/+ */
-        TOPIC_FORM_UPDATE_ANSWERS,     /* jobs/+/update/+ */
-        TOPIC_FORM_START_NEXT_ANSWERS, /* jobs/start-next/+ */
-        TOPIC_FORM_GET_ANSWERS,        /* jobs/get/+ */
+        TOPIC_FORM_DESCRIBE_ANSWERS, /* jobs/+/get/+ */
+        TOPIC_FORM_UPDATE_ANSWERS,   /* jobs/+/update/+ */
+        TOPIC_FORM_GET_ANSWERS,      /* jobs/get/+ */
         TOPIC_FORM_STREAM_DATA,
         TOPIC_FORM_STREAM_REJECTED,
         TOPIC_FORM_STREAM_DESCRIPTION,

@@ -107,16 +107,11 @@ static int read_pending(const cJSON *list, bool in_progress, PendingJobs *pendin
                         r = message_read_number(item, "executionNumber", &job.execution_number, reterr);
                 if (r >= 0)
                         r = message_read_number(item, "versionNumber", &job.version_number, reterr);
-                if (r >= 0)
-                        r = read_time(item, "queuedAt", &job.queued_at_sec, reterr);
-                if (r >= 0)
-                        r = read_time(item, "startedAt", &job.started_at_sec, reterr);
                 if (r < 0)
                         return r;
 
                 if (pending->n_jobs < PENDING_JOBS_MAX)
                         pending->jobs[pending->n_jobs++] = job;
-                pending->n_total++;
         }
         return 0;
 }
@@ -195,7 +190,6 @@ static int read_document(const cJSON *item, const char *payload, size_t n_payloa
 
 static int read_execution(const cJSON *item, JobExecution *execution, const char **reterr)
 {
-        const cJSON *left;
         int r;
 
         r = read_job_id(item, execution->job_id, reterr);
@@ -205,23 +199,8 @@ static int read_execution(const cJSON *item, JobExecution *execution, const char
                 r = message_read_number(item, "versionNumber", &execution->version_number, reterr);
         if (r >= 0)
                 r = message_read_number(item, "executionNumber", &execution->execution_number, reterr);
-        if (r >= 0)
-                r = read_time(item, "queuedAt", &execution->queued_at_sec, reterr);
-        if (r >= 0)
-                r = read_time(item, "startedAt", &execution->started_at_sec, reterr);
         if (r < 0)
                 return r;
-
-        /* The service times out up to a minute late, so an approximation may well be in the past. */
-        left = cJSON_GetObjectItemCaseSensitive(item, "approximateSecondsBeforeTimedOut");
-        if (cJSON_IsNumber(left) && left->valuedouble < 0)
-                execution->seconds_before_timeout = 0;
-        else {
-                r = message_read_number(item, "approximateSecondsBeforeTimedOut", &execution->seconds_before_timeout,
-                                        reterr);
-                if (r < 0)
-                        return r;
-        }
         execution->present = true;
         return 0;
 }
@@ -236,7 +215,7 @@ int job_execution_parse(const char *payload, size_t n_payload, JobExecution **re
         execution = calloc(1, sizeof(*execution));
         if (!execution)
                 return -ENOMEM;
-        execution->version_number = execution->execution_number = execution->seconds_before_timeout = -1;
+        execution->version_number = execution->execution_number = -1;
 
         r = message_open(payload, n_payload, &root, execution->client_token, &execution->timestamp_sec, reterr);
         if (r < 0)

@@ -43,7 +43,6 @@ static const Shape kinds[_TOPIC_KIND_MAX] = {
 
 static const Shape forms[_TOPIC_FORM_MAX] = {
         [TOPIC_FORM_GET] = {"get", "jobs/get", ID_NONE, ""},
-        [TOPIC_FORM_START_NEXT] = {"start-next", "jobs/start-next", ID_NONE, ""},
         [TOPIC_FORM_DESCRIBE] = {"describe", "jobs/", ID_JOB_OR_NEXT, "/get"},
         [TOPIC_FORM_UPDATE] = {"update", "jobs/", ID_JOB, "/update"},
         [TOPIC_FORM_STREAM_GET] = {"stream-get", "streams/", ID_STREAM, "/get/cbor"},
@@ -52,7 +51,6 @@ static const Shape forms[_TOPIC_FORM_MAX] = {
         [TOPIC_FORM_NOTIFY_NEXT] = {"notify-next", "jobs/notify-next", ID_NONE, ""},
         [TOPIC_FORM_DESCRIBE_ANSWERS] = {"describe-answers", "jobs/+/get/+", ID_NONE, ""},
         [TOPIC_FORM_UPDATE_ANSWERS] = {"update-answers", "jobs/+/update/+", ID_NONE, ""},
-        [TOPIC_FORM_START_NEXT_ANSWERS] = {"start-next-answers", "jobs/start-next/+", ID_NONE, ""},
         [TOPIC_FORM_GET_ANSWERS] = {"get-answers", "jobs/get/+", ID_NONE, ""},
         [TOPIC_FORM_STREAM_DATA] = {"stream-data", "streams/", ID_STREAM, "/data/cbor"},
         [TOPIC_FORM_STREAM_REJECTED] = {"stream-rejected", "streams/", ID_STREAM, "/rejected/cbor"},

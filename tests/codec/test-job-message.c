@@ -50,11 +50,8 @@ static void test_pending(void **state)
         (void)state;
         assert_int_equal(pending_jobs_parse(get_answer, strlen(get_answer), &p, NULL), 0);
         assert_int_equal(p.n_jobs, 1);
-        assert_int_equal(p.n_total, 1);
         assert_string_equal(p.jobs[0].job_id, "AFR_OTA-fw-41");
         assert_true(p.jobs[0].in_progress);
-        assert_int_equal(p.jobs[0].queued_at_sec, 1760000000);
-        assert_int_equal(p.jobs[0].started_at_sec, 1760000100);
         assert_int_equal(p.jobs[0].version_number, 3);
         assert_int_equal(p.jobs[0].execution_number, 1);
         assert_string_equal(p.client_token, "g-17");
@@ -66,12 +63,10 @@ static void test_pending(void **state)
         assert_string_equal(p.jobs[1].job_id, "b");
         assert_true(p.jobs[0].in_progress);
         assert_false(p.jobs[1].in_progress);
-        assert_int_equal(p.jobs[1].queued_at_sec, 1760000000);
-        assert_int_equal(p.jobs[1].started_at_sec, 0);
         assert_string_equal(p.client_token, "");
 
         assert_int_equal(pending_jobs_parse("{\"timestamp\":1,\"jobs\":{}}", 25, &p, NULL), 0);
-        assert_int_equal(p.n_total, 0);
+        assert_int_equal(p.n_jobs, 0);
         assert_int_equal(pending_jobs_parse("{\"jobs\":{\"QUEUED\":[{\"jobId\":\"x\"}]}}", 35, &p, NULL), 0);
         assert_int_equal(p.jobs[0].version_number, -1);
         assert_int_equal(p.jobs[0].execution_number, -1);
@@ -88,7 +83,6 @@ static void test_pending_many(void **state)
         strcat(text, "]}");
         assert_int_equal(pending_jobs_parse(text, strlen(text), &p, NULL), 0);
         assert_int_equal(p.n_jobs, PENDING_JOBS_MAX);
-        assert_int_equal(p.n_total, PENDING_JOBS_MAX + 8);
 }
 
 static void test_execution(void **state)
@@ -101,9 +95,6 @@ static void test_execution(void **state)
         assert_int_equal(e->status, JOB_STATUS_IN_PROGRESS);
         assert_int_equal(e->version_number, 3);
         assert_int_equal(e->execution_number, 1);
-        assert_int_equal(e->seconds_before_timeout, 3400);
-        assert_int_equal(e->queued_at_sec, 1760000000);
-        assert_int_equal(e->started_at_sec, 1760000100);
         /* Just as it was sent: a number that no double holds is still there. */
         assert_string_equal(e->document, DOCUMENT);
         assert_int_equal(e->n_document, strlen(DOCUMENT));
@@ -139,12 +130,11 @@ static void test_execution_forms(void **state)
         assert_string_equal(e->document, "{\"afr_ota\":{}}");
         assert_int_equal(e->version_number, 0);
         assert_int_equal(e->execution_number, -1);
-        assert_int_equal(e->seconds_before_timeout, 0);
         job_execution_free(e);
 
-        e = execution_of("{\"execution\":{\"jobId\":\"b\",\"status\":\"PAUSED\",\"futureMember\":[1,{\"a\":2}]}}");
+        e = execution_of("{\"execution\":{\"jobId\":\"b\",\"status\":\"PAUSED\",\"futureMember\":[1,{\"a\":2}],"
+                         "\"queuedAt\":[],\"startedAt\":true}}"); /* nobody reads those */
         assert_int_equal(e->status, JOB_STATUS_UNKNOWN);
-        assert_int_equal(e->seconds_before_timeout, -1);
         assert_null(e->document);
         job_execution_free(e);
 
@@ -229,7 +219,7 @@ static int parse(Parser parser, const char *text, size_t n_text, const char **re
         switch (parser) {
         case PENDING:
                 r = pending_jobs_parse(text, n_text, &pending, reterr);
-                assert_true(pending.n_jobs <= PENDING_JOBS_MAX && pending.n_jobs <= pending.n_total);
+                assert_true(pending.n_jobs <= PENDING_JOBS_MAX);
                 break;
         case EXECUTION:
                 r = job_execution_parse(text, n_text, &execution, reterr);
@@ -272,7 +262,6 @@ static const BadCase bad_cases[] = {
         {PENDING, "{\"queuedJobs\":[{\"jobId\":\"a\",\"executionNumber\":-1}]}", NUMBER},
         {PENDING, "{\"queuedJobs\":[{\"jobId\":\"a\",\"versionNumber\":1.5}]}", NUMBER},
         {PENDING, "{\"queuedJobs\":[{\"jobId\":\"a\",\"versionNumber\":\"1\"}]}", NUMBER},
-        {PENDING, "{\"queuedJobs\":[{\"jobId\":\"a\",\"queuedAt\":null}]}", NUMBER},
         {PENDING, "{\"timestamp\":9007199254740994}", NUMBER},
         {PENDING, "{\"timestamp\":1e999}", NUMBER},
         {PENDING, "{\"timestamp\":-1}", NUMBER},
@@ -288,9 +277,6 @@ static const BadCase bad_cases[] = {
         {EXECUTION, "{\"execution\":{\"jobId\":\"b\",\"status\":1}}", "status is missing or not a string"},
         {EXECUTION, EXEC("\"versionNumber\":\"1\""), NUMBER},
         {EXECUTION, EXEC("\"executionNumber\":0.5"), NUMBER},
-        {EXECUTION, EXEC("\"queuedAt\":[]"), NUMBER},
-        {EXECUTION, EXEC("\"startedAt\":true"), NUMBER},
-        {EXECUTION, EXEC("\"approximateSecondsBeforeTimedOut\":\"soon\""), NUMBER},
         {EXECUTION, EXEC("\"jobDocument\":1"), "jobDocument is neither an object nor a string"},
         {EXECUTION, EXEC("\"jobDocument\":[]"), "jobDocument is neither an object nor a string"},
         {EXECUTION, EXEC("\"jobDocum\\u0065nt\":{}"), "execution or jobDocument is written with escapes"},

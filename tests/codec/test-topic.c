@@ -108,7 +108,6 @@ typedef struct FormatCase {
 
 static const FormatCase format_cases[] = {
         {TOPIC_FORM_GET, NULL, T "jobs/get"},
-        {TOPIC_FORM_START_NEXT, NULL, T "jobs/start-next"},
         {TOPIC_FORM_DESCRIBE, "$next", T "jobs/$next/get"},
         {TOPIC_FORM_DESCRIBE, "J", T "jobs/J/get"},
         {TOPIC_FORM_UPDATE, "J", T "jobs/J/update"},
@@ -118,7 +117,6 @@ static const FormatCase format_cases[] = {
         {TOPIC_FORM_NOTIFY_NEXT, NULL, T "jobs/notify-next"},
         {TOPIC_FORM_DESCRIBE_ANSWERS, NULL, T "jobs/+/get/+"},
         {TOPIC_FORM_UPDATE_ANSWERS, NULL, T "jobs/+/update/+"},
-        {TOPIC_FORM_START_NEXT_ANSWERS, NULL, T "jobs/start-next/+"},
         {TOPIC_FORM_GET_ANSWERS, NULL, T "jobs/get/+"},
         {TOPIC_FORM_STREAM_DATA, "S", T "streams/S/data/cbor"},
         {TOPIC_FORM_STREAM_REJECTED, "S", T "streams/S/rejected/cbor"},

@@ -124,7 +124,6 @@ static void list_happens(Room *room, const char *names, const char *token)
                 strcpy(list.jobs[list.n_jobs].job_id, key.job_id);
                 list.jobs[list.n_jobs++].execution_number = key.execution_number;
         }
-        list.n_total = list.n_jobs;
         job_queue_on_list(room->queue, &list, room->now_usec);
 }
 
