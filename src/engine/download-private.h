@@ -44,12 +44,12 @@ struct Download {
         DownloadPlane plane;
         PlaneState plane_states[_DOWNLOAD_PLANE_MAX]; /* for the current file */
         unsigned n_attempts;                          /* failed ones in a row, without a new byte */
-        bool patient;                                 /* every plane has had its attempts: one try each now */
         uint64_t barren_since_usec;                   /* since when no new byte came, without suspensions and sleep */
         uint64_t suspended_usec;                      /* when that was */
         unsigned n_renewals;
         unsigned n_restarts;
         bool new_bytes; /* since the last failure */
+        bool patient;   /* every plane has had its attempts: one try each now */
         uint64_t retry_usec;
         uint64_t subscribe_deadline_usec;
         Backoff backoff;
@@ -61,8 +61,8 @@ struct Download {
         unsigned n_streams_lost; /* connections in a row that ended instead of an answer */
         uint64_t stream_since_usec;
         bool http_running;
+        bool http_paused; /* the pipe is full, or the pace does not let more through */
         Pace http_pace;
-        bool http_paused;   /* the pipe is full, or the pace does not let more through */
         uint64_t http_skip; /* bytes of the paused chunk that are written already */
         char etag[ETAG_MAX];
         uint64_t event_usec;   /* when the event came that the stream is working on */
