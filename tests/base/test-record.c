@@ -104,7 +104,6 @@ static void test_damaged_file_is_put_aside(void **state)
 /* Not only bytes that are wrong: whatever keeps it from being read would do so at the next start, too. */
 static void test_what_cannot_be_read_is_put_aside(void **state)
 {
-        _cleanup_(record_freep) Record *record = NULL;
         Record *loaded = NULL;
 
         (void)unlinkat(dir_fd, "r.damaged", 0);
