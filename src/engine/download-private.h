@@ -1,7 +1,8 @@
 /*
- * download-private: one download, which is in three files:
+ * download-private: one download, which is in four files:
  *
- *   download.c          the files one after the other, the choice of a plane, what a failed try means, time
+ *   download.c          the files one after the other, the choice of a plane, time
+ *   download-failure.c  what a failed try means
  *   download-http.c     a file by HTTPS
  *   download-stream.c   a file by MQTT stream
  */
@@ -78,6 +79,13 @@ uint64_t *download_held(Download *d); /* of the current file's bytes */
 ssize_t download_hand_on(Download *d, const uint8_t *data, size_t n_data, uint64_t now_usec);
 void download_on_pipe_gone(Download *d, uint64_t now_usec);
 void download_file_complete(Download *d, uint64_t now_usec);
+
+/* The first one that is in this state and offered for the current file, in the operator's order. False: none. */
+bool download_find_plane(const Download *d, PlaneState state, DownloadPlane *ret);
+/* The current file, or the next one if all of its bytes have come; the end, if there is no plane that is good. */
+void download_start_file(Download *d, uint64_t now_usec);
+void download_restart_file(Download *d, uint64_t now_usec); /* from its first byte */
+
 /* What a failed try means: again later (not before `wait_usec`), from zero, with a fresh URL, or by the other plane. */
 void download_on_failure(Download *d, const Failure *failure, uint64_t wait_usec, uint64_t now_usec);
 void download_stop_fetching(Download *d);
