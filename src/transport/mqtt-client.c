@@ -42,9 +42,10 @@ struct MqttClient {
         void (*on_disconnect_done)(MqttClient *client, void *userdata);
 };
 
+/* With the loop's next turn for 0: the timer may be late by its accuracy, but not for what is long over. */
 static void client_arm(MqttClient *client, uint64_t wait_usec)
 {
-        (void)sd_event_source_set_time(client->timer_source, usec_add(now_usec(), wait_usec));
+        (void)sd_event_source_set_time(client->timer_source, wait_usec > 0 ? usec_add(now_usec(), wait_usec) : 0);
         (void)sd_event_source_set_enabled(client->timer_source, SD_EVENT_ONESHOT);
 }
 
