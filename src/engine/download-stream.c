@@ -10,9 +10,10 @@
 
 /*
  * AWS IoT closes the connection on a subscription or a request that the policy does not allow, within a round trip, and
- * MQTT 3.1.1 has no word for why. A network that drops connections does that, too, but not so often before the first block.
+ * MQTT 3.1.1 has no word for why. So does a network that drops connections, or somebody else of our name, but hardly so often
+ * in a row before the first block.
  */
-enum { LOST_MAX = 3, LOST_SOON_USEC = 30 * 1000 * 1000 };
+enum { LOST_MAX = 8, LOST_SOON_USEC = 30 * 1000 * 1000 };
 
 static void stream_filters(Download *d, char filters[static 3][TOPIC_MAX + 1], const char *list[static 3])
 {
