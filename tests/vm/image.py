@@ -79,8 +79,8 @@ GRUB_MODULES = """part_gpt fat ext2 squash4 normal linux search search_label loa
 EARLY = "search --no-floppy --set=root --label OTADESP\nset prefix=($root)/grub\nconfigfile $prefix/grub.cfg\n"
 
 
-# How many of a kind are kept in the cache. All tests together use 26 images.
-KEPT = {"rootfs": 30}
+# How many of a kind are kept in the cache. All tests together use 29 images.
+KEPT = {"rootfs": 33}
 
 
 class MissingTool(RuntimeError):
@@ -273,14 +273,14 @@ def rootfs(version, defect=None, settings=(), writable=False, loader="grub"):
     from . import defects, loaders      # which need replace()
 
     spoil = defects.ALL[defect] if defect else None
-    adapt = loaders.ALL[loader].adapt
+    loader = loaders.ALL[loader]
     origin = tree()
 
     def make(path):
         copy = path.parent / "tree"
         run("cp", "-alT", origin, copy)
         put_files(copy)
-        adapt(copy)
+        loader.adapt(copy)
         leave_out(copy, package_tools=writable)
         release = copy / "usr" / "lib" / "os-release"
         replace(release, release.read_text() + f"IMAGE_ID=gateway\nIMAGE_VERSION={version}\n")
@@ -296,10 +296,10 @@ def rootfs(version, defect=None, settings=(), writable=False, loader="grub"):
         if writable:
             run("mke2fs", "-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=0,nodiscard", "-d", copy, path, "448M")
             return
-        run("mksquashfs", copy, path, "-noappend", "-comp", "gzip", "-Xcompression-level", "1", "-mkfs-time", "0", "-no-xattrs",
-            "-no-progress", "-quiet", timeout=900)
+        run("mksquashfs", copy, path, "-noappend", "-comp", *loader.compression, "-mkfs-time", "0", "-no-xattrs", "-no-progress",
+            "-quiet", timeout=900)
     made_of = [origin.name, version, settings, digest_of(FILES), inspect.getsource(spoil) if spoil else "",
-               *map(inspect.getsource, (adapt, make, put_files, leave_out)), *LEFT_OUT, *PACKAGE_TOOLS, *KERNEL_KEPT,
+               loader.name, *map(inspect.getsource, (loaders, make, put_files, leave_out)), *LEFT_OUT, *PACKAGE_TOOLS, *KERNEL_KEPT,
                *MASKED, *GENERATORS_KEPT, *UDEV_RULES_KEPT, writable]
     return cached("rootfs", ".img", made_of, make)
 

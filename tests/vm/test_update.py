@@ -6,6 +6,8 @@ from itertools import groupby
 
 import pytest
 
+from cloud.streams import MAX_FILE
+
 from . import image
 from .scene import OTHER, wait_idle
 
@@ -25,9 +27,9 @@ def slot_digest(scene, slot, path):
     return scene.machine.run(f"head -c {path.stat().st_size} {device} | sha256sum", timeout=60).split()[0]
 
 
-def updated(scene, new, slot, version):
+def updated(scene, new, slot, version, **options):
     """Updates the other slot, and looks at what has come of it."""
-    execution = scene.update(new)
+    execution = scene.update(new, **options)
     assert [status for status, _ in groupby(execution.statuses)] == ["QUEUED", "IN_PROGRESS", "SUCCEEDED"]
     assert (scene.slot(), scene.version()) == (slot, version)
     assert slot_digest(scene, slot, new) == digest(new)
@@ -67,3 +69,18 @@ def test_there_and_back(cold, capsys):
     with capsys.disabled():
         print(f"\nmemory: otad {peak['otad']:.1f} MiB, otad-installer {peak['otad-installer']:.1f} MiB at most, page cache "
               f"included, for an image of {new.stat().st_size / image.MIB:.0f} MiB")
+
+
+@pytest.mark.parametrize("loader", ["kernel-stays"], indirect=True)
+def test_there_and_back_by_stream(cold):
+    """Root file systems through the broker's connection alone."""
+    new, newer = (cold.rootfs(version) for version in ("2.0.0", "3.0.0"))
+    for path in new, newer:
+        assert path.stat().st_size <= MAX_FILE, f"{path} has become too large for a stream: image.LEFT_OUT"
+    cold.machine.power_on()
+    cold.wait_connected()
+    updated(cold, new, "B", "2.0.0", protocols=("MQTT",), timeout=300)
+    updated(cold, newer, "A", "3.0.0", protocols=("MQTT",), timeout=300)
+    assert cold.starts() == ["A", "B", "A"]
+    assert cold.cloud.https.n_requests == 0
+    cold.cloud.assert_clean()
