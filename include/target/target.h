@@ -128,10 +128,12 @@ DEFINE_CLEANUP(TargetWriter *, target_writer_free);
  */
 _must_use_ int target_writer_write(TargetWriter *writer, const void *data, size_t n_data, Failure *reterr);
 /*
- * The same without a copy: room for the next bytes, and how many fit (0: failed before, or complete); they are written
- * when target_writer_filled() says how many are there. The room is void after any other call on the writer.
+ * The same without a copy: room for the next bytes, and how many fit (0: complete); they are written when
+ * target_writer_filled() says how many are there. The room is void after any other call on the writer. Returns 1; or 0
+ * where the storage has not yet taken what is there. With `wait`, something has ended meanwhile, though perhaps another
+ * thing. Failures as for write.
  */
-void *target_writer_room(TargetWriter *writer, size_t *ret_bytes);
+_must_use_ int target_writer_room(TargetWriter *writer, bool wait, void **ret, size_t *ret_bytes, Failure *reterr);
 _must_use_ int target_writer_filled(TargetWriter *writer, size_t n_bytes, Failure *reterr);
 /* Makes everything written so far durable and, but for a last part block, readable. Failures as for write. */
 _must_use_ int target_writer_flush(TargetWriter *writer, Failure *reterr);
@@ -148,6 +150,9 @@ _must_use_ int target_writer_start_sync(TargetWriter *writer, Failure *reterr);
  */
 _must_use_ ssize_t target_writer_read(TargetWriter *writer, uint64_t offset, bool wait, const void **ret,
                                       Failure *reterr);
+
+/* Whether the next read, where the last one ended, waits for nothing. */
+bool target_writer_has_read(const TargetWriter *writer);
 
 uint64_t target_writer_size(const TargetWriter *writer);
 uint64_t target_writer_written(const TargetWriter *writer);

@@ -141,6 +141,16 @@ static int intake_take(InstallSession *s, size_t n_bytes, Failure *reterr)
         return r < 0 ? r : hashing_start(s, reterr);
 }
 
+/* 1: room for what comes next. 0: the storage is busy, and so it is the turn of the hash. */
+static int intake_room(InstallSession *s, void **ret, size_t *ret_bytes, Failure *reterr)
+{
+        TargetWriter *writer = s->runs[s->intake.file].writer;
+        int r;
+
+        r = target_writer_room(writer, !hashing_has_bytes(s), ret, ret_bytes, reterr);
+        return r == 0 ? hashing_start(s, reterr) : r;
+}
+
 static int intake_on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
         InstallSession *s = userdata;
@@ -150,9 +160,14 @@ static int intake_on_io(sd_event_source *source, int fd, uint32_t revents, void 
         size_t n_room;
         ssize_t n;
         void *room;
+        int r;
 
-        /* Never more than is still to come; a failed writer ends the session, and with it the pipe. */
-        room = target_writer_room(run->writer, &n_room);
+        /* Never more than is still to come. */
+        r = intake_room(s, &room, &n_room, &failure);
+        if (r < 0)
+                session_fail(s, &failure);
+        if (r <= 0)
+                return 0;
         n = read(fd, room, n_room);
         if (n < 0) {
                 if (errno == EAGAIN || errno == EINTR)
@@ -276,6 +291,13 @@ static FileRun *next_to_hash(InstallSession *s)
 bool hashing_is_busy(const InstallSession *s)
 {
         return next_to_hash((InstallSession *)s) != NULL;
+}
+
+bool hashing_has_bytes(const InstallSession *s)
+{
+        const FileRun *run = next_to_hash((InstallSession *)s);
+
+        return run && target_writer_has_read(run->writer);
 }
 
 static int hash_some(InstallSession *s, FileRun *run, Failure *reterr)

@@ -274,6 +274,8 @@ void intake_refuse_next(InstallSession *s, InstallOutcome outcome, const Failure
 void intake_be_patient(InstallSession *s);
 _must_use_ int hashing_start(InstallSession *s, Failure *reterr);
 bool hashing_is_busy(const InstallSession *s);
+/* It can go on without waiting for the storage. */
+bool hashing_has_bytes(const InstallSession *s);
 /* Makes what was received durable, and the record say so. */
 _must_use_ int intake_checkpoint(InstallSession *s, unsigned file, Failure *reterr);
 void runs_close(InstallSession *s);

@@ -178,6 +178,11 @@ void block_io_look(void)
         (void)take_ended(0);
 }
 
+int block_io_wait_for_any(void)
+{
+        return take_ended(1);
+}
+
 int block_io_wait(BlockOp *op)
 {
         while (op->is_under_way) {

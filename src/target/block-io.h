@@ -48,6 +48,8 @@ void block_io_sync(BlockIo *io, BlockOp *op);
 
 /* Takes note of what is over meanwhile, of every BlockIo. */
 void block_io_look(void);
+/* Until any call is over, of which at least one must be under way. */
+_must_use_ int block_io_wait_for_any(void);
 /* Until it is over. Its result. */
 _must_use_ int block_io_wait(BlockOp *op);
 

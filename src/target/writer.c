@@ -220,7 +220,8 @@ static uint64_t chunk_end(const TargetWriter *w)
         return MIN2(chunk_start(w) + CHUNK_BYTES, w->size);
 }
 
-/* Hands over what is in the chunk. Once it is full, goes on to the one that has been under way for longest. */
+/* Hands over what is in the chunk. Once it is full, goes on to the one that has been under way for longest, and may be so
+ * still. */
 static int push(TargetWriter *w, Failure *reterr)
 {
         Chunk *chunk = &w->chunks[w->at];
@@ -237,13 +238,38 @@ static int push(TargetWriter *w, Failure *reterr)
         if (w->pushed % CHUNK_BYTES != 0)
                 return wait_for(w, chunk, reterr);
         w->at = (w->at + 1) % N_CHUNKS;
-        return wait_for(w, &w->chunks[w->at], reterr);
+        return 0;
 }
 
-void *target_writer_room(TargetWriter *w, size_t *ret_bytes)
+/* What goes on when something has ended. */
+static int go_on(TargetWriter *w, Failure *reterr)
 {
-        *ret_bytes = w->is_failed ? 0 : (size_t)(chunk_end(w) - w->written);
-        return w->chunks[w->at].data + (w->written - chunk_start(w));
+        int r = go_on_syncing(w, reterr);
+
+        read_ahead(w);
+        return r;
+}
+
+int target_writer_room(TargetWriter *w, bool wait, void **ret, size_t *ret_bytes, Failure *reterr)
+{
+        Chunk *chunk = &w->chunks[w->at];
+        int r;
+
+        if (w->is_failed)
+                return fail(reterr, FAILURE_TARGET_IO, EIO, "writing %s failed before", w->label);
+        if (chunk->op.is_under_way) {
+                r = wait ? block_io_wait_for_any() : 0;
+                if (r >= 0)
+                        r = go_on(w, reterr);
+                if (r < 0 || chunk->op.is_under_way)
+                        return r;
+        }
+        r = wait_for(w, chunk, reterr);
+        if (r < 0)
+                return r;
+        *ret = chunk->data + (w->written - chunk_start(w));
+        *ret_bytes = (size_t)(chunk_end(w) - w->written);
+        return 1;
 }
 
 int target_writer_filled(TargetWriter *w, size_t n_bytes, Failure *reterr)
@@ -257,11 +283,7 @@ int target_writer_filled(TargetWriter *w, size_t n_bytes, Failure *reterr)
         if (w->written < chunk_end(w))
                 return 0;
         r = push(w, reterr);
-        if (r < 0)
-                return r;
-        r = go_on_syncing(w, reterr);
-        read_ahead(w);
-        return r;
+        return r < 0 ? r : go_on(w, reterr);
 }
 
 int target_writer_write(TargetWriter *w, const void *data, size_t n_data, Failure *reterr)
@@ -273,9 +295,14 @@ int target_writer_write(TargetWriter *w, const void *data, size_t n_data, Failur
                             "more bytes for %s than the %" PRIu64 " that were announced", w->label, w->size);
         do {
                 size_t n;
-                uint8_t *room = target_writer_room(w, &n);
+                void *room;
                 int r;
 
+                do
+                        r = target_writer_room(w, true, &room, &n, reterr);
+                while (r == 0);
+                if (r < 0)
+                        return r;
                 n = MIN2(n, n_data);
                 memcpy(room, bytes, n);
                 r = target_writer_filled(w, n, reterr);
@@ -355,6 +382,11 @@ ssize_t target_writer_read(TargetWriter *w, uint64_t offset, bool wait, const vo
         w->given += read->n_data;
         *ret = read->data;
         return (ssize_t)read->n_data;
+}
+
+bool target_writer_has_read(const TargetWriter *w)
+{
+        return w->n_ahead > 0 && !w->reads[w->first].op.is_under_way;
 }
 
 uint64_t target_writer_size(const TargetWriter *w)

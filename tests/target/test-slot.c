@@ -112,6 +112,47 @@ static void test_write_and_read_behind(void **state)
         assert_true(check_pattern(writer, 0) == size);
 }
 
+/* As the installer does it: filled in place, the storage asked for room and waited for by turns, the cursor behind it. */
+static void test_room_and_cursor(void **state)
+{
+        const uint64_t size = 35 * MIB + 12345;
+        _cleanup_(target_freep) Target *target = make_pair(36 * MIB);
+        _cleanup_(target_writer_freep) TargetWriter *writer = NULL;
+        uint64_t cursor = 0;
+        bool wait = false;
+
+        assert_int_equal(open_b(target, size, 0, &writer, NULL), 0);
+        while (target_writer_written(writer) < size) {
+                uint64_t at = target_writer_written(writer);
+                void *room = NULL;
+                const void *data;
+                size_t n_room = 0;
+                int r;
+
+                if (target_writer_has_read(writer)) {
+                        ssize_t n = target_writer_read(writer, cursor, false, &data, NULL);
+
+                        assert_true(n > 0);
+                        assert_int_equal(((const uint8_t *)data)[n - 1], pattern(cursor + (uint64_t)n - 1));
+                        cursor += (uint64_t)n;
+                }
+                r = target_writer_room(writer, wait, &room, &n_room, NULL);
+                assert_in_range(r, 0, 1);
+                wait = r == 0;
+                if (wait)
+                        continue;
+                assert_true(n_room > 0 && n_room <= size - at);
+                n_room = MIN2(n_room, (size_t)65521);
+                for (size_t i = 0; i < n_room; i++)
+                        ((uint8_t *)room)[i] = pattern(at + i);
+                assert_int_equal(target_writer_filled(writer, n_room, NULL), 0);
+        }
+        assert_true(cursor > 0);
+        assert_int_equal(target_writer_flush(writer, NULL), 0);
+        assert_true(check_pattern(writer, cursor) == size);
+        assert_true(check_pattern(writer, 0) == size);
+}
+
 /* Made durable in the background: never more than was asked for, and told by what is written next. */
 static void test_sync_meanwhile(void **state)
 {
@@ -417,6 +458,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_write_and_read_behind, folder_set_up, folder_tear_down),
+                cmocka_unit_test_setup_teardown(test_room_and_cursor, folder_set_up, folder_tear_down),
                 cmocka_unit_test_setup_teardown(test_skip_equal, folder_set_up, folder_tear_down),
                 cmocka_unit_test_setup_teardown(test_sync_meanwhile, folder_set_up, folder_tear_down),
                 cmocka_unit_test_setup_teardown(test_resume, folder_set_up, folder_tear_down),
