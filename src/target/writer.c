@@ -261,8 +261,10 @@ int target_writer_room(TargetWriter *w, bool wait, void **ret, size_t *ret_bytes
                 r = wait ? block_io_wait_for_any() : 0;
                 if (r >= 0)
                         r = go_on(w, reterr);
-                if (r < 0 || chunk->op.is_under_way)
+                if (r < 0)
                         return r;
+                if (chunk->op.is_under_way)
+                        return 0;
         }
         r = wait_for(w, chunk, reterr);
         if (r < 0)
