@@ -259,8 +259,7 @@ int target_writer_room(TargetWriter *w, bool wait, void **ret, size_t *ret_bytes
                 return fail(reterr, FAILURE_TARGET_IO, EIO, "writing %s failed before", w->label);
         if (chunk->op.is_under_way) {
                 r = wait ? block_io_wait_for_any() : 0;
-                if (r >= 0)
-                        r = go_on(w, reterr);
+                r = r < 0 ? fail_io(w, "writing", chunk->offset, r, reterr) : go_on(w, reterr);
                 if (r < 0)
                         return r;
                 if (chunk->op.is_under_way)
@@ -300,11 +299,11 @@ int target_writer_write(TargetWriter *w, const void *data, size_t n_data, Failur
                 void *room;
                 int r;
 
-                do
-                        r = target_writer_room(w, true, &room, &n, reterr);
-                while (r == 0);
+                r = target_writer_room(w, true, &room, &n, reterr);
                 if (r < 0)
                         return r;
+                if (r != 1)
+                        continue; /* something else has ended */
                 n = MIN2(n, n_data);
                 memcpy(room, bytes, n);
                 r = target_writer_filled(w, n, reterr);
