@@ -255,8 +255,10 @@ int target_writer_room(TargetWriter *w, bool wait, void **ret, size_t *ret_bytes
         Chunk *chunk = &w->chunks[w->at];
         int r;
 
-        if (w->is_failed)
-                return fail(reterr, FAILURE_TARGET_IO, EIO, "writing %s failed before", w->label);
+        if (w->is_failed) {
+                (void)fail(reterr, FAILURE_TARGET_IO, EIO, "writing %s failed before", w->label);
+                return -EIO;
+        }
         if (chunk->op.is_under_way) {
                 r = wait ? block_io_wait_for_any() : 0;
                 r = r < 0 ? fail_io(w, "writing", chunk->offset, r, reterr) : go_on(w, reterr);
@@ -302,7 +304,7 @@ int target_writer_write(TargetWriter *w, const void *data, size_t n_data, Failur
                 r = target_writer_room(w, true, &room, &n, reterr);
                 if (r < 0)
                         return r;
-                if (r != 1)
+                if (r == 0)
                         continue; /* something else has ended */
                 n = MIN2(n, n_data);
                 memcpy(room, bytes, n);
