@@ -296,11 +296,11 @@ def rootfs(version, defect=None, settings=(), writable=False, loader="grub"):
         if writable:
             run("mke2fs", "-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=0,nodiscard", "-d", copy, path, "448M")
             return
-        run("mksquashfs", copy, path, "-noappend", "-comp", *loader.compression, "-mkfs-time", "0", "-no-xattrs", "-no-progress",
-            "-quiet", timeout=900)
+        run("mksquashfs", copy, path, "-noappend", "-comp", *loader.compression, "-mkfs-time", "0", "-no-xattrs",
+            "-no-progress", "-quiet", timeout=900)
     made_of = [origin.name, version, settings, digest_of(FILES), inspect.getsource(spoil) if spoil else "",
-               loader.name, *map(inspect.getsource, (loaders, make, put_files, leave_out)), *LEFT_OUT, *PACKAGE_TOOLS, *KERNEL_KEPT,
-               *MASKED, *GENERATORS_KEPT, *UDEV_RULES_KEPT, writable]
+               loader.name, *map(inspect.getsource, (loaders, make, put_files, leave_out)), *LEFT_OUT, *PACKAGE_TOOLS,
+               *KERNEL_KEPT, *MASKED, *GENERATORS_KEPT, *UDEV_RULES_KEPT, writable]
     return cached("rootfs", ".img", made_of, make)
 
 
