@@ -6,6 +6,7 @@
 #include "ca-file.h"
 #include "http-private.h"
 #include "http-response.h"
+#include "tls-suites.h"
 
 enum {
         HEAD_BYTES_MAX = 64 * 1024,
@@ -176,6 +177,7 @@ static CURLcode on_curl_tls(CURL *easy _unused_, void *context, void *userdata)
                                 fetch->params.ca_file, r == -EBADMSG ? "no certificate in it" : strerror(-r));
                 return CURLE_SSL_CACERT_BADFILE;
         }
+        tls_suites_order(context, tls_suites_aes());
         return CURLE_OK;
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "openssl-reason.h"
+#include "tls-suites.h"
 
 static bool host_is_address(const char *host)
 {
@@ -140,6 +141,7 @@ int mqtt_tls_context_new(const MqttTlsParams *params, MqttTlsReport *report, SSL
         SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER, on_verify);
         SSL_CTX_set_info_callback(context, on_info);
+        tls_suites_order(context, tls_suites_aes());
 
         r = tls_load(context, params, problem);
         if (r < 0)

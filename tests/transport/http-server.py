@@ -2,7 +2,8 @@
 """An HTTPS server for test-http-client.c that answers rightly, or wrongly in a chosen way.
 
 Usage: http-server.py CERTIFICATE KEY
-Prints its port, then one line a request: METHOD TARGET|Range|If-Match|User-Agent|number of the connection.
+Prints its port, then one line a request: METHOD TARGET|Range|If-Match|User-Agent|number of the connection. For /suite
+there is a second one: the cipher suite, which is the first of the client's that the server has, too.
 The first path segment chooses the behaviour; the image is SIZE bytes of a pattern the test knows, too.
 """
 import itertools
@@ -87,6 +88,10 @@ class Handler(socketserver.StreamRequestHandler):
 
     def do_range_for_all(self):
         self.reply(206, self.range_headers(), IMAGE)
+
+    def do_suite(self):
+        print(self.request.cipher()[0], flush=True)
+        self.reply(200, (), IMAGE)
 
     def do_weak_etag(self):
         self.reply(200, [("ETag", 'W/"one"')], IMAGE)
@@ -200,6 +205,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
 context.load_cert_chain(sys.argv[1], sys.argv[2])
 with Server(("127.0.0.1", 0), Handler) as server:
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "harness.h"
+#include "tls-suites.h"
 #include "unit.h"
 
 enum { SIZE = 3000000, PATTERN = 1 << 16 }; /* as in http-server.py */
@@ -221,6 +222,24 @@ static void test_whole(void **state _unused_)
                 (void)snprintf(line, sizeof(line), "GET %s|||otad-test|", targets[i]);
                 expect_request(line);
         }
+        free_world(w);
+}
+
+static void test_suite_suits_the_processor(void **state _unused_)
+{
+        static const char *const suites[] = {
+                [TLS_SUITES_AES_UNKNOWN] = "TLS_AES_256_GCM_SHA384",
+                [TLS_SUITES_AES_BY_PROCESSOR] = "TLS_AES_128_GCM_SHA256",
+                [TLS_SUITES_AES_BY_SOFTWARE] = "TLS_CHACHA20_POLY1305_SHA256",
+        };
+        World *w = new_world();
+        Seen seen = fetch(w, "/suite");
+        char line[128];
+
+        assert_false(failure_is_set(&seen.failure));
+        expect_request("GET /suite|");
+        assert_true(harness_read_line(&server, line, sizeof(line)));
+        assert_string_equal(line, suites[tls_suites_aes()]);
         free_world(w);
 }
 
@@ -698,6 +717,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_whole),
+                cmocka_unit_test(test_suite_suits_the_processor),
                 cmocka_unit_test(test_etag_is_told_unless_it_is_weak),
                 cmocka_unit_test(test_from_a_byte_on),
                 cmocka_unit_test(test_url_goes_out_to_the_letter),
