@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/time-util.h"
 
 static void on_http_headers(HttpFetch *fetch, const char *etag, void *userdata)
@@ -11,6 +12,8 @@ static void on_http_headers(HttpFetch *fetch, const char *etag, void *userdata)
         Agent *a = userdata;
 
         engine_on_http_headers(a->engine, etag);
+        /* Over is the TLS handshake, by far the most of what libcurl and OpenSSL do for a download. */
+        memory_give_back();
 }
 
 static int on_http_data(HttpFetch *fetch, const uint8_t *data, size_t n_data, void *userdata, Failure *reterr)

@@ -10,11 +10,13 @@
 #include "base/file-util.h"
 #include "base/log-event.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/time-util.h"
 
 enum { TIMER_ACCURACY_USEC = 1000 };
 
-static void notify_status(Agent *a)
+/* True: from now on we wait for jobs. */
+static bool notify_status(Agent *a)
 {
         EngineStatus status;
         char text[sizeof(a->status)];
@@ -29,9 +31,10 @@ static void notify_status(Agent *a)
                 snprintf(text, sizeof(text), "Job %s: %s", status.update.key->job_id,
                          update_state_to_string(status.update.state));
         if (strcmp(text, a->status) == 0)
-                return;
+                return false;
         strcpy(a->status, text);
         (void)sd_notifyf(false, "STATUS=%s", text);
+        return status.update.state == UPDATE_STATE_IDLE && status.connected;
 }
 
 void agent_after_event(Agent *a)
@@ -39,7 +42,8 @@ void agent_after_event(Agent *a)
         uint64_t deadline = engine_next_deadline(a->engine);
         int r = 0;
 
-        notify_status(a);
+        if (notify_status(a))
+                memory_give_back(); /* over is the start, or an update, or a connection made anew */
         agent_observe_metrics(a);
         link_client_need(a->link, engine_needs_device(a->engine));
         if (deadline == USEC_INFINITY) {

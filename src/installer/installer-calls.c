@@ -7,6 +7,7 @@
 
 #include "base/local-session.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "install/history.h"
 
 void installer_copy_state(Installer *i, LinkState *ret)
@@ -146,8 +147,10 @@ static void answer_write(InstallOutcome outcome, const Failure *failure, int fd,
 {
         LinkReply *reply = settle(userdata, outcome, failure);
 
-        if (reply)
-                link_reply_fd(reply, fd);
+        if (!reply)
+                return;
+        link_reply_fd(reply, fd);
+        memory_give_back(); /* what Begin needed, the boot script's calls too; from here on bytes only are moved */
 }
 
 static void answer_activate(InstallOutcome outcome, const Failure *failure, void *userdata)

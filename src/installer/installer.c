@@ -11,6 +11,7 @@
 
 #include "base/file-util.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/time-util.h"
 
 /* ---- session -> link ---- */
@@ -96,6 +97,7 @@ static void on_ready(void *userdata)
         }
         (void)sd_notify(false, "READY=1");
         on_state(i);
+        memory_give_back(); /* the start is over */
 }
 
 static const InstallOps session_ops = {.on_ready = on_ready, .on_state = on_state, .on_progress = on_progress};

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/memory.h"
 
 #define LIBRARY "libcurl.so.4"
 
@@ -56,6 +57,7 @@ int curl_library_load(void)
         (void)signal(SIGPIPE, SIG_IGN);
         if (curl.global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
                 return -ENOMEM;
+        memory_give_back(); /* relocating 25 libraries has touched most of their pages */
         loaded = true;
         return 0;
 }
