@@ -18,6 +18,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
+#include "base/data-pipe.h"
 #include "link/link-message.h"
 
 enum {
@@ -54,9 +55,8 @@ typedef struct LinkClientOps {
 typedef void (*LinkDoneFn)(const LinkError *error, void *userdata);
 typedef void (*LinkStateFn)(const LinkError *error, const LinkState *state, void *userdata);
 typedef void (*LinkBeginFn)(const LinkError *error, const LinkOffsets *offsets, void *userdata);
-/* `fd`: the write end of the data pipe, non-blocking and close-on-exec, the callee's from here on; -1 on
- * error. */
-typedef void (*LinkWriteFn)(const LinkError *error, int fd, void *userdata);
+/* `pipe`: the writing end, the callee's from here on; NULL on error. */
+typedef void (*LinkWriteFn)(const LinkError *error, DataPipe *pipe, void *userdata);
 /* `entries`: borrowed for the callback. */
 typedef void (*LinkHistoryFn)(const LinkError *error, const LinkHistoryEntry *entries, size_t n_entries,
                               void *userdata);

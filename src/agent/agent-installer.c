@@ -12,15 +12,20 @@ void agent_op_data_close(void *userdata)
 {
         Agent *a = userdata;
 
-        a->data_source = sd_event_source_disable_unref(a->data_source);
-        a->data_fd = close_fd(a->data_fd);
+        a->data_bell = sd_event_source_disable_unref(a->data_bell);
+        a->data = data_pipe_free(a->data);
+        a->data_full = false;
 }
 
-static int on_data_writable(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+static int on_data_bell(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
         Agent *a = userdata;
 
-        (void)sd_event_source_set_enabled(a->data_source, SD_EVENT_OFF);
+        if (!data_pipe_on_bell(a->data))
+                (void)sd_event_source_set_enabled(a->data_bell, SD_EVENT_OFF);
+        if (!a->data_full)
+                return 0;
+        a->data_full = false;
         engine_on_data_writable(a->engine, now_usec());
         agent_after_event(a);
         return 0;
@@ -31,16 +36,12 @@ ssize_t agent_op_data_write(const uint8_t *data, size_t n_data, void *userdata)
         Agent *a = userdata;
         ssize_t n;
 
-        if (a->data_fd < 0)
+        if (!a->data)
                 return -EPIPE;
-        do
-                n = write(a->data_fd, data, n_data);
-        while (n < 0 && errno == EINTR);
-        if (n < 0 && errno != EAGAIN)
-                return -errno;
-        n = n < 0 ? 0 : n;
-        if ((size_t)n < n_data)
-                (void)sd_event_source_set_enabled(a->data_source, SD_EVENT_ON);
+        n = data_pipe_write(a->data, data, n_data);
+        if (n == -EAGAIN)
+                n = 0;
+        a->data_full = n >= 0 && (size_t)n < n_data;
         return n;
 }
 
@@ -73,7 +74,7 @@ static void on_link_begun(const LinkError *error, const LinkOffsets *offsets, vo
         finish_call(userdata, error, offsets, NULL);
 }
 
-static void on_link_write(const LinkError *error, int fd, void *userdata)
+static void on_link_write(const LinkError *error, DataPipe *pipe, void *userdata)
 {
         Agent *a = userdata;
         LinkError failed;
@@ -81,10 +82,8 @@ static void on_link_write(const LinkError *error, int fd, void *userdata)
 
         if (!error) {
                 agent_op_data_close(a);
-                a->data_fd = fd;
-                r = sd_event_add_io(a->event, &a->data_source, fd, EPOLLOUT, on_data_writable, a);
-                if (r >= 0)
-                        r = sd_event_source_set_enabled(a->data_source, SD_EVENT_OFF);
+                a->data = pipe;
+                r = sd_event_add_io(a->event, &a->data_bell, data_pipe_fd(pipe), EPOLLIN, on_data_bell, a);
                 if (r < 0) {
                         agent_op_data_close(a);
                         link_error_set(&failed, LINK_ERROR_FAILED, FAILURE_RESOURCES, strerror(-r));

@@ -47,8 +47,9 @@ struct Agent {
 
         LinkClient *link;
         InstallCall call; /* under way */
-        int data_fd;
-        sd_event_source *data_source;
+        DataPipe *data;
+        sd_event_source *data_bell;
+        bool data_full; /* what waits for room goes on with the next bell */
         bool history_asked;
 
         CertificateWatch certificates;

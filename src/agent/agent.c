@@ -336,11 +336,8 @@ int agent_new(sd_event *event, const Config *config, Agent **ret)
 
         if (!a)
                 return -ENOMEM;
-        *a = (Agent){.event = sd_event_ref(event),
-                     .config = config,
-                     .state_dir_fd = -1,
-                     .data_fd = -1,
-                     .connection_usec = now_usec()};
+        *a = (Agent){
+                .event = sd_event_ref(event), .config = config, .state_dir_fd = -1, .connection_usec = now_usec()};
         r = open_state_folder(a);
         if (r < 0)
                 return r;

@@ -34,8 +34,9 @@ static void on_verified(const LinkError *error, void *userdata)
 
 static void close_pipe(LocalUpdate *u)
 {
-        u->pipe = sd_event_source_disable_unref(u->pipe);
-        u->pipe_fd = close_fd(u->pipe_fd);
+        u->bell = sd_event_source_disable_unref(u->bell);
+        u->sending = sd_event_source_disable_unref(u->sending);
+        u->pipe = data_pipe_free(u->pipe);
 }
 
 /* More of the file into the buffer. 0: there is no more. */
@@ -55,7 +56,17 @@ static void give_up_reading(LocalUpdate *u, int error)
         local_update_finish(u, EXIT_FAILED);
 }
 
-static int on_pipe(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+static int on_bell(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        LocalUpdate *u = userdata;
+
+        if (!data_pipe_on_bell(u->pipe))
+                (void)sd_event_source_set_enabled(u->bell, SD_EVENT_OFF);
+        (void)sd_event_source_set_enabled(u->sending, SD_EVENT_ON);
+        return 0;
+}
+
+static int on_turn(sd_event_source *source, void *userdata)
 {
         LocalUpdate *u = userdata;
         uint64_t left = u->image->file.size_bytes - u->n_sent;
@@ -73,9 +84,12 @@ static int on_pipe(sd_event_source *source, int fd, uint32_t revents, void *user
                         return 0;
                 }
         }
-        n = write(fd, u->buffer + u->at_buffer, (size_t)MIN2((uint64_t)(u->n_buffer - u->at_buffer), left));
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        n = data_pipe_write(u->pipe, u->buffer + u->at_buffer,
+                            (size_t)MIN2((uint64_t)(u->n_buffer - u->at_buffer), left));
+        if (n == -EAGAIN) {
+                (void)sd_event_source_set_enabled(u->sending, SD_EVENT_OFF);
                 return 0;
+        }
         if (n < 0) {
                 /* The installer has closed it: it is about to say why. */
                 close_pipe(u);
@@ -87,18 +101,23 @@ static int on_pipe(sd_event_source *source, int fd, uint32_t revents, void *user
         return 0;
 }
 
-static void on_opened(const LinkError *error, int fd, void *userdata)
+static void on_opened(const LinkError *error, DataPipe *pipe, void *userdata)
 {
         LocalUpdate *u = userdata;
+        int r;
 
         if (error) {
                 local_update_on_error(u, error, begin);
                 return;
         }
-        u->pipe_fd = fd;
+        u->pipe = pipe;
+        r = sd_event_add_io(u->event, &u->bell, data_pipe_fd(pipe), EPOLLIN, on_bell, u);
+        if (r >= 0)
+                r = sd_event_add_defer(u->event, &u->sending, on_turn, u);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(u->sending, SD_EVENT_ON);
         u->buffer = malloc(BUFFER_BYTES);
-        local_update_check_sent(u,
-                                u->buffer ? sd_event_add_io(u->event, &u->pipe, fd, EPOLLOUT, on_pipe, u) : -ENOMEM);
+        local_update_check_sent(u, r >= 0 && !u->buffer ? -ENOMEM : r);
 }
 
 static void on_begun(const LinkError *error, const LinkOffsets *offsets, void *userdata)

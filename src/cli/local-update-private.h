@@ -38,8 +38,8 @@ struct LocalUpdate {
         /* install */
         const Image *image;
         LinkBegin begin;
-        int pipe_fd;
-        sd_event_source *pipe;
+        DataPipe *pipe;
+        sd_event_source *bell, *sending; /* the latter is on while the pipe may have room */
         uint64_t n_sent;
         uint8_t *buffer;
         size_t n_buffer, at_buffer;

@@ -369,8 +369,9 @@ static int run(LocalUpdate *u)
         else
                 log_error("Cannot start: %s", strerror(-r));
         link_client_free(u->link);
-        sd_event_source_disable_unref(u->pipe);
-        close_fd(u->pipe_fd);
+        sd_event_source_disable_unref(u->bell);
+        sd_event_source_disable_unref(u->sending);
+        data_pipe_free(u->pipe);
         sd_event_source_disable_unref(u->timer);
         sd_event_unref(u->event);
         free(u->buffer);
@@ -379,7 +380,7 @@ static int run(LocalUpdate *u)
 
 int local_update_install(const Options *options, const Image *image)
 {
-        LocalUpdate u = {.options = options, .image = image, .pipe_fd = -1, .start = local_install_start};
+        LocalUpdate u = {.options = options, .image = image, .start = local_install_start};
 
         u.line = terminal_line_open();
         return run(&u);
@@ -387,7 +388,7 @@ int local_update_install(const Options *options, const Image *image)
 
 int local_update_roll_back(const Options *options)
 {
-        LocalUpdate u = {.options = options, .pipe_fd = -1, .start = local_rollback_start};
+        LocalUpdate u = {.options = options, .start = local_rollback_start};
 
         u.line = terminal_line_open();
         return run(&u);

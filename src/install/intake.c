@@ -10,18 +10,13 @@
 #include "session-private.h"
 
 enum {
-        PIPE_BYTES = 1024 * 1024,
-        BEHIND_BYTES = 1024 * 1024, /* so far the cursor that reads back may be */
+        PIPE_BYTES = 2 * 1024 * 1024,
+        BEHIND_BYTES = 4 * 1024 * 1024, /* so far the cursor that reads back may be */
 };
-
-void intake_init(InstallSession *s)
-{
-        s->intake.fd = -1;
-}
 
 bool intake_is_open(const InstallSession *s)
 {
-        return s->intake.fd >= 0;
+        return s->intake.pipe;
 }
 
 /* What has become durable, noted: a start after a crash goes on there. */
@@ -47,9 +42,10 @@ static void intake_drop(InstallSession *s)
 {
         Intake *in = &s->intake;
 
-        in->io = sd_event_source_disable_unref(in->io);
+        in->bell = sd_event_source_disable_unref(in->bell);
+        in->reading = sd_event_source_disable_unref(in->reading);
         in->patience = sd_event_source_disable_unref(in->patience);
-        in->fd = close_fd(in->fd);
+        in->pipe = data_pipe_free(in->pipe);
         /* What was left for when more comes. */
         if (s->hashing)
                 (void)sd_event_source_set_enabled(s->hashing, SD_EVENT_ON);
@@ -62,19 +58,6 @@ void intake_refuse_next(InstallSession *s, InstallOutcome outcome, const Failure
 
         if (done)
                 done(outcome, failure, -1, in->next_userdata);
-}
-
-void intake_close(InstallSession *s)
-{
-        unsigned file = s->intake.file;
-        Failure failure;
-
-        if (!intake_is_open(s))
-                return;
-        intake_drop(s);
-        if (s->runs[file].writer && intake_checkpoint(s, file, &failure) < 0)
-                log_warning("%s: what was received last may have to be sent again: %s", s->record.request.session,
-                            failure.detail);
 }
 
 /* The pipe has ended, by the size reached or by its writer: whoever waited for that goes on. */
@@ -131,61 +114,95 @@ static int checkpoint_in_time(InstallSession *s, Failure *reterr)
         return note_durable(s, in->file, reterr);
 }
 
-static int intake_take(InstallSession *s, size_t n_bytes, Failure *reterr)
-{
-        int r;
-
-        r = target_writer_filled(s->runs[s->intake.file].writer, n_bytes, reterr);
-        if (r >= 0)
-                r = checkpoint_in_time(s, reterr);
-        return r < 0 ? r : hashing_start(s, reterr);
-}
-
-/* 1: room for what comes next. 0: the storage is busy, and so it is the turn of the hash. */
-static int intake_room(InstallSession *s, void **ret, size_t *ret_bytes, Failure *reterr)
+/* Of `n` bytes that lie in the pipe as many as have room; 0: the storage has not yet taken what was before them. */
+static ssize_t intake_take(InstallSession *s, size_t n, bool wait, Failure *reterr)
 {
         TargetWriter *writer = s->runs[s->intake.file].writer;
-        int r;
-
-        r = target_writer_room(writer, !hashing_has_bytes(s), ret, ret_bytes, reterr);
-        return r == 0 ? hashing_start(s, reterr) : r;
-}
-
-static int intake_on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
-{
-        InstallSession *s = userdata;
-        Intake *in = &s->intake;
-        FileRun *run = &s->runs[in->file];
-        Failure failure;
         size_t n_room;
-        ssize_t n;
         void *room;
         int r;
 
-        /* Never more than is still to come. */
-        r = intake_room(s, &room, &n_room, &failure);
-        if (r < 0)
-                session_fail(s, &failure);
+        r = target_writer_room(writer, wait, &room, &n_room, reterr);
         if (r <= 0)
+                return r;
+        /* Never more than is still to come. */
+        n = MIN2(n, n_room);
+        data_pipe_read(s->intake.pipe, room, n);
+        r = target_writer_filled(writer, n, reterr);
+        return r < 0 ? r : (ssize_t)n;
+}
+
+/* What lies in the pipe by now is kept, too. */
+static int intake_take_rest(InstallSession *s, Failure *reterr)
+{
+        Intake *in = &s->intake;
+        const TargetWriter *writer = s->runs[in->file].writer;
+        ssize_t left = data_pipe_look(in->pipe), n;
+
+        while (left > 0 && target_writer_written(writer) < target_writer_size(writer)) {
+                n = intake_take(s, (size_t)left, true, reterr);
+                if (n < 0)
+                        return (int)n;
+                left -= n;
+        }
+        return intake_checkpoint(s, in->file, reterr);
+}
+
+void intake_close(InstallSession *s)
+{
+        Failure failure;
+
+        if (!intake_is_open(s))
+                return;
+        if (s->runs[s->intake.file].writer && intake_take_rest(s, &failure) < 0)
+                log_warning("%s: what was received last may have to be sent again: %s", s->record.request.session,
+                            failure.detail);
+        intake_drop(s);
+}
+
+static int intake_on_bell(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        InstallSession *s = userdata;
+        Intake *in = &s->intake;
+
+        if (!data_pipe_on_bell(in->pipe))
+                (void)sd_event_source_set_enabled(in->bell, SD_EVENT_OFF);
+        (void)sd_event_source_set_enabled(in->reading, SD_EVENT_ON);
+        return 0;
+}
+
+static int intake_on_turn(sd_event_source *source, void *userdata)
+{
+        InstallSession *s = userdata;
+        Intake *in = &s->intake;
+        const TargetWriter *writer = s->runs[in->file].writer;
+        Failure failure;
+        ssize_t n;
+        int r = 0;
+
+        n = data_pipe_look(in->pipe);
+        if (n == -EAGAIN) {
+                (void)sd_event_source_set_enabled(in->reading, SD_EVENT_OFF);
                 return 0;
-        n = read(fd, room, n_room);
-        if (n < 0) {
-                if (errno == EAGAIN || errno == EINTR)
-                        return 0;
-                (void)log_warning_errno(-errno, "Cannot read the data pipe, closing it: %m");
+        }
+        if (n < 0)
+                (void)log_warning_errno((int)n, "Cannot read the data pipe, closing it: %m");
+        if (n <= 0) {
                 intake_end(s);
                 return 0;
         }
-        if (n == 0) {
-                intake_end(s);
-                return 0;
-        }
-        if (intake_take(s, (size_t)n, &failure) < 0) {
+        /* Where the storage is busy, it is the turn of the hash, and it is waited for if there is nothing to hash. */
+        n = intake_take(s, (size_t)n, !hashing_has_bytes(s), &failure);
+        if (n > 0)
+                r = checkpoint_in_time(s, &failure);
+        if (n >= 0 && r >= 0)
+                r = hashing_start(s, &failure);
+        if (n < 0 || r < 0) {
                 session_fail(s, &failure);
                 return 0;
         }
         session_tick(s);
-        if (target_writer_written(run->writer) == target_writer_size(run->writer))
+        if (target_writer_written(writer) == target_writer_size(writer))
                 intake_end(s);
         return 0;
 }
@@ -216,25 +233,30 @@ void intake_be_patient(InstallSession *s)
 static int intake_open(InstallSession *s, unsigned file, int *ret_fd)
 {
         Intake *in = &s->intake;
-        _cleanup_close_ int write_fd = -1, read_fd = -1;
-        int fds[2], r;
+        _cleanup_(data_pipe_freep) DataPipe *pipe = NULL;
+        _cleanup_close_ int writer_fd = -1;
+        int r;
 
-        if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
-                return -errno;
-        read_fd = fds[0];
-        write_fd = fds[1];
-        /* A wish: with less the back-pressure only comes sooner. */
-        (void)fcntl(read_fd, F_SETPIPE_SZ, (int)pipe_bytes(s));
-        r = sd_event_add_io(s->event, &in->io, read_fd, EPOLLIN, intake_on_io, s);
+        r = data_pipe_new(pipe_bytes(s), &pipe, &writer_fd);
         if (r < 0)
                 return r;
-        /* Calls come before bytes, or a cancel would wait for megabytes. */
-        (void)sd_event_source_set_priority(in->io, SD_EVENT_PRIORITY_NORMAL + 10);
-        (void)sd_event_source_set_description(in->io, "install-intake");
-        in->fd = TAKE_FD(read_fd);
+        r = sd_event_add_io(s->event, &in->bell, data_pipe_fd(pipe), EPOLLIN, intake_on_bell, s);
+        if (r < 0)
+                return r;
+        r = sd_event_add_defer(s->event, &in->reading, intake_on_turn, s);
+        if (r >= 0)
+                /* Calls come before bytes, or a cancel would wait for megabytes. */
+                r = sd_event_source_set_priority(in->reading, SD_EVENT_PRIORITY_NORMAL + 10);
+        if (r < 0) {
+                in->bell = sd_event_source_disable_unref(in->bell);
+                return r;
+        }
+        (void)sd_event_source_set_description(in->bell, "install-bell");
+        (void)sd_event_source_set_description(in->reading, "install-intake");
+        in->pipe = TAKE_PTR(pipe);
         in->file = file;
         in->checkpoint_usec = now_usec();
-        *ret_fd = TAKE_FD(write_fd);
+        *ret_fd = TAKE_FD(writer_fd);
         return 0;
 }
 

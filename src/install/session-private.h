@@ -19,6 +19,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
+#include "base/data-pipe.h"
 #include "base/log-event.h"
 #include "install/policy.h"
 #include "install/session.h"
@@ -97,10 +98,11 @@ typedef struct FileRun {
 } FileRun;
 
 typedef struct Intake {
-        int fd; /* read end; -1: closed */
+        DataPipe *pipe; /* NULL: closed */
         unsigned file;
         uint64_t checkpoint_usec; /* when the last one was */
-        sd_event_source *io;
+        sd_event_source *bell;
+        sd_event_source *reading;  /* on while there may be bytes in the pipe */
         sd_event_source *patience; /* somebody waits for the end of the pipe */
         /* a Write() that waits for the pipe before it */
         InstallWriteFn next_done;
@@ -265,7 +267,6 @@ int step_primary_is_current(InstallSession *s, const Step *step, Failure *reterr
 enum { SLOT_NEW = 1, SLOT_OLD = 0 };
 
 /* intake.c */
-void intake_init(InstallSession *s);
 bool intake_is_open(const InstallSession *s);
 void intake_start(InstallSession *s, unsigned file, uint64_t offset, InstallWriteFn done, void *userdata);
 /* Keeps what was received. */

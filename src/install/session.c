@@ -399,7 +399,6 @@ int install_session_new(sd_event *event, const InstallParams *params, const Inst
 
         if (!s)
                 return -ENOMEM;
-        intake_init(s);
         s->event = sd_event_ref(event);
         s->params = params;
         s->ops = ops;

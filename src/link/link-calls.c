@@ -3,9 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/file-util.h"
 #include "base/time-util.h"
 
 LinkCall *link_call_free(LinkCall *call)
@@ -116,35 +114,25 @@ static void finish_begin(const LinkAnswer *answer, sd_bus_message *reply, const 
         answer->begin(error, error ? NULL : &offsets, answer->userdata);
 }
 
-/* A pipe and nothing else, so that writing to it can only mean what we think it means. */
-static int read_pipe(sd_bus_message *m)
+/* A data pipe and nothing else, so that writing to it can only mean what we think it means. */
+static int read_pipe(sd_bus_message *m, DataPipe **ret)
 {
-        _cleanup_close_ int fd = -1;
-        struct stat st;
-        int borrowed, r;
+        int borrowed, fd;
 
         if (sd_bus_message_read_basic(m, 'h', &borrowed) <= 0)
                 return -EBADMSG;
         fd = fcntl(borrowed, F_DUPFD_CLOEXEC, 3);
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return -errno;
-        if (!S_ISFIFO(st.st_mode))
-                return -EBADMSG;
-        r = fd_set_nonblocking(fd);
-        return r < 0 ? r : TAKE_FD(fd);
+        return fd < 0 ? -errno : data_pipe_open(fd, ret);
 }
 
 static void finish_write(const LinkAnswer *answer, sd_bus_message *reply, const LinkError *error)
 {
+        DataPipe *pipe = NULL;
         LinkError own;
-        int fd = -1;
 
-        if (!error) {
-                fd = read_pipe(reply);
-                if (fd < 0)
-                        error = unreadable(&own);
-        }
-        answer->write(error, error ? -1 : fd, answer->userdata);
+        if (!error && read_pipe(reply, &pipe) < 0)
+                error = unreadable(&own);
+        answer->write(error, pipe, answer->userdata);
 }
 
 static void finish_activate(const LinkAnswer *answer, sd_bus_message *reply, const LinkError *error)

@@ -26,7 +26,8 @@
  *   +u FOLDER NAME             removed
  *   +r FOLDER NAME FOLDER NAME renamed
  *   +l FOLDER NAME FOLDER NAME linked
- *   +p PROGRAM LENGTH          written to a pipe
+ *   +p PROGRAM LENGTH          put into the data pipe since the call before; what a process put there after its last call, when
+ *                              it is ended from outside, is missing
  *
  * Only what the C library's callers see is seen here. That nothing of it is missing is tested by comparing with what
  * the kernel was asked for, see test_kill.py.
@@ -45,6 +46,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -135,6 +137,20 @@ static void lock_log(int how)
                         abort();
 }
 
+/* The count in a data pipe of which we have the writing end (base/data-pipe.h); NULL: there is none. */
+static const volatile uint32_t *handed;
+static uint32_t n_handed;
+
+static void note_handed(void)
+{
+        uint32_t n = handed ? *handed - n_handed : 0;
+
+        if (n == 0)
+                return;
+        n_handed += n;
+        note("+p %s %u\n", program_invocation_short_name, n);
+}
+
 /* The call is about to be made; dies here if it is the one. */
 static void count(const char *call, const char *what)
 {
@@ -143,6 +159,7 @@ static void count(const char *call, const char *what)
         if (!active)
                 return;
         lock_log(LOCK_SH);
+        note_handed();
         n_calls++;
         note("%s %lu %s %s\n", program_invocation_short_name, n_calls, call, what);
         if (n_calls == die_at && !die_after)
@@ -268,6 +285,45 @@ static uint64_t position(int fd)
         return at < 0 ? 0 : (uint64_t)at;
 }
 
+static void see_mapping(const void *at, int fd)
+{
+        int saved_errno = errno;
+        char link[64], name[64] = "";
+
+        if (!active || strcmp(program_invocation_short_name, "otad") != 0)
+                return;
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        if (readlink(link, name, sizeof(name) - 1) > 0 && strncmp(name, "/memfd:otad-data-pipe", 21) == 0) {
+                handed = at;
+                n_handed = *handed;
+        }
+        errno = saved_errno;
+}
+
+void *mmap(void *wanted, size_t n, int protection, int flags, int fd, off_t offset)
+{
+        void *at = REAL(mmap)(wanted, n, protection, flags, fd, offset);
+
+        if (at != MAP_FAILED && flags & MAP_SHARED)
+                see_mapping(at, fd);
+        return at;
+}
+
+/* What it is called where offsets have 64 bits. */
+void *mmap64(void *wanted, size_t n, int protection, int flags, int fd, off64_t offset)
+{
+        return mmap(wanted, n, protection, flags, fd, offset);
+}
+
+int munmap(void *at, size_t n)
+{
+        if (at == (const volatile void *)handed) {
+                note_handed();
+                handed = NULL;
+        }
+        return REAL(munmap)(at, n);
+}
+
 ssize_t write(int fd, const void *data, size_t n_data)
 {
         What what = describe(fd);
@@ -277,8 +333,6 @@ ssize_t write(int fd, const void *data, size_t n_data)
         if (what.counts)
                 count("write", what.text);
         n = REAL(write)(fd, data, n_data);
-        if (n > 0 && what.counts && strcmp(what.text, "pipe") == 0)
-                note("+p %s %zd\n", program_invocation_short_name, n);
         record_data(&what, &(struct iovec){(void *)data, n_data}, 1, at, n);
         made();
         return n;

@@ -18,11 +18,12 @@ HEARD = ("sendto", "sendmsg", "posix_spawn")
 
 
 class Call:
-    """One call of the counting run. `is_file`: it changed, or synced, a file that the storage model knows."""
+    """One call of the counting run. `is_file`: it changed, or synced, a file that the storage model knows. `hands_over`: bytes
+    of the image have gone into the data pipe before the next."""
 
     def __init__(self, program, start, number, name, what):
         self.program, self.start, self.number, self.name, self.what = program, start, number, name, what
-        self.is_file = False
+        self.is_file = self.hands_over = False
 
     def __str__(self):
         return f"{self.name} {self.what}"
@@ -33,7 +34,9 @@ def read_calls(log):
     calls, starts = [], collections.Counter()
     for line, _ in records(log):
         if line.startswith("+"):
-            if line[1] not in "py":
+            if line[1] == "p":
+                calls[-1].hands_over = True
+            elif line[1] != "y":
                 calls[-1].is_file = True
             continue
         program, number, name, what = line.split(" ", 3)
@@ -44,8 +47,7 @@ def read_calls(log):
 
 def n_delivered(log):
     """How many bytes of the image otad has handed over, those that it handed over twice counted twice."""
-    lengths = [int(line.split(" ")[2]) for line, _ in records(log) if line.startswith("+p otad ")]
-    return sum(n for n in lengths if n > 1)
+    return sum(int(line.split(" ")[2]) for line, _ in records(log) if line.startswith("+p otad "))
 
 
 def call_at(log, crash):
@@ -131,7 +133,7 @@ class Sweep:
 
 def while_downloading(calls):
     """The calls from the first byte that is handed over to when all is safe on the target."""
-    first = next(i for i, c in enumerate(calls) if c.name == "write" and c.what == "pipe" and c.program == "otad")
+    first = next(i for i, c in enumerate(calls) if c.hands_over)
     last = max(i for i, c in enumerate(calls) if c.name in SYNCS) + 6     # the record that says so, too
     return calls[first:last]
 

@@ -16,6 +16,7 @@ from .sweep import SYNCS, n_delivered, read_calls, while_downloading
 SIZE = 3_500_000
 WINDOW = 256 * 1024         # how much may be under way by a stream: it was not here yet, and is asked for again
 BYTES_PER_SECOND = 4_000_000
+UNCOUNTED = 64 * 1024       # an otad that is ended from outside may have handed over so much since its last call
 
 each_case = pytest.mark.parametrize("case", ["ab-mqtt", "ab-https", "file-mqtt", "file-https"])
 each_end = pytest.mark.parametrize("program, how, end", [
@@ -86,7 +87,8 @@ def test_at_most_a_checkpoint_is_fetched_twice(build, shim, calls, case, program
         assert not outcome.problems, f"{crash}: {outcome.problems}\n{outcome.report}"
         assert outcome.status == "SUCCEEDED"
         twice = n_delivered(outcome.log) - SIZE
-        assert 0 <= twice <= CHECKPOINT, f"{crash}: {twice} bytes were handed over twice"
+        least = 0 if how == "process" else -UNCOUNTED
+        assert least <= twice <= CHECKPOINT, f"{crash}: {twice} bytes were handed over twice"
         if "mqtt" in case:
             twice = seen.n_sent - SIZE
             assert 0 <= twice <= CHECKPOINT + WINDOW, f"{crash}: {twice} bytes were sent by the cloud twice"

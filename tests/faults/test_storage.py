@@ -229,9 +229,9 @@ def test_log_broken(make_scene, name):
 
 def test_limit_of_file_size(make_scene):
     """RLIMIT_FSIZE: an error like any other, not the signal that ends the program."""
-    scene = make_scene()
-    scene.wrap("otad-installer", before="ulimit -f 400")        # of 512 or 1024 bytes, as the shell counts
-    image = make_image("1.1.0", 900_000)
+    scene = make_scene(slot_size=8_000_000)
+    scene.wrap("otad-installer", before="ulimit -f 5000")       # of 512 or 1024 bytes, as the shell counts
+    image = make_image("1.1.0", 7_000_000)
     job = scene.power_on().update(image)
     scene.expect_failure(job, "target-io", next_job=False)
 

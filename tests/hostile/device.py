@@ -11,6 +11,7 @@ import time
 from cloud.pki import Authority, Signer
 from gateway import Gateway, make_image
 
+from .data_pipe import DataPipe
 from .wire import BEGIN, Refused, State, Wire
 
 SIZE = 200_000
@@ -81,15 +82,15 @@ class Device(Gateway):
 
     def write(self, wire, data, file=0, offset=0, close=True):
         """Write() and the bytes. Returns the pipe where it is not to be closed."""
-        fd, = wire.call("Write", "ut", [file, offset])
+        pipe = DataPipe(*wire.call("Write", "ut", [file, offset]))
         try:
-            feed(fd, data)
+            pipe.feed(data)
         except BaseException:
-            os.close(fd)
+            pipe.close()
             raise
         if close:
-            os.close(fd)
-        return None if close else fd
+            pipe.close()
+        return None if close else pipe
 
     def install(self, wire, image, **options):
         """As an honest otad does it, up to the reboot."""
@@ -147,19 +148,6 @@ class Device(Gateway):
             wire.call("Verify")
             assert wire.call("Activate") == (1,)
         assert self.holds("B", image) and self.loader.primary == "B"
-
-
-def feed(fd, data, timeout=10):
-    """All of it into the pipe, which is non-blocking."""
-    os.set_blocking(fd, False)
-    at, deadline = 0, time.monotonic() + timeout
-    while at < len(data):
-        try:
-            at += os.write(fd, data[at:at + 65536])
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the pipe took {at} of {len(data)} bytes") from None
-            time.sleep(0.002)
 
 
 def bits(data):

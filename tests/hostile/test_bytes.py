@@ -2,6 +2,7 @@
 not run, marked bad."""
 
 import os
+import threading
 import time
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from cloud.pki import Signer
 from gateway import make_image
 
-from .device import SIZE, bits, feed
+from .data_pipe import READER_WAITS, TAKEN, WRITER_WAITS, WRITTEN, DataPipe
+from .device import SIZE, bits
 from .wire import BEGIN, Refused
 
 IMAGE = make_image("2.0.0", SIZE)
@@ -158,12 +160,12 @@ def test_swapped_by_a_pipe_that_is_kept(device, wire):
     """The pipe of before verification: what is written into it afterwards goes nowhere."""
     before = device.fingerprint()
     device.begin(wire, device.file(IMAGE))
-    fd = device.write(wire, IMAGE, close=False)
+    pipe = device.write(wire, IMAGE, close=False)
     wire.call("Verify")
     device.wait(lambda: device.holds("B", IMAGE), what="image")
     with pytest.raises(BrokenPipeError):
-        feed(fd, bits(IMAGE))
-    os.close(fd)
+        pipe.feed(bits(IMAGE))
+    pipe.close()
     assert refused(wire.call, "Write", "ut", [0, 0]).name == "OutOfTurn"
     assert device.holds("B", IMAGE)
     device.expect_unharmed(before)
@@ -179,11 +181,11 @@ def test_two_pipes_for_one_file(device, wire):
     serial = wire.start("Write", "ut", [0, 1000])
     error = refused(wire.call, "Write", "ut", [0, 1000])        # a third does not even wait
     assert error.name == "Busy"
-    feed(first, bits(IMAGE)[1000:2000])
-    os.close(first)
-    second, = wire.wait(serial)                                 # it goes back to where it was asked for
-    feed(second, IMAGE[1000:])
-    os.close(second)
+    first.feed(bits(IMAGE)[1000:2000])
+    first.close()
+    second = DataPipe(*wire.wait(serial))                       # it goes back to where it was asked for
+    second.feed(IMAGE[1000:])
+    second.close()
     wire.call("Verify")
     assert device.holds("B", IMAGE)
     device.expect_unharmed(before)
@@ -195,13 +197,78 @@ def test_more_bytes_than_said(device, wire):
     with open(device.slots["B"], "rb") as slot:
         tail = slot.read()[SIZE:]
     device.begin(wire, device.file(IMAGE))
-    fd, = wire.call("Write", "ut", [0, 0])
+    pipe = DataPipe(*wire.call("Write", "ut", [0, 0]))
     with pytest.raises((BrokenPipeError, TimeoutError)):
-        feed(fd, IMAGE + b"X" * 3_000_000, timeout=5)
-    os.close(fd)
+        pipe.feed(IMAGE + b"X" * 3_000_000, timeout=5)
+    pipe.close()
     wire.call("Verify")
     with open(device.slots["B"], "rb") as slot:
         assert slot.read() == IMAGE + tail
+    device.expect_unharmed(before)
+
+
+@pytest.mark.parametrize("count", [1 << 31, (1 << 32) - 1, 2_000_000])
+def test_impossible_count(device, wire, count):
+    """More bytes than the ring has: the pipe is closed, what was there before counts, and no byte from beyond is read."""
+    before = device.fingerprint()
+    file = device.file(IMAGE)
+    device.begin(wire, file)
+    pipe = device.write(wire, IMAGE[:100_000], close=False)
+    device.wait(lambda: pipe.counts[TAKEN] == 100_000, what="first bytes")
+    pipe.counts[WRITTEN] = (100_000 + count) % (1 << 32)
+    pipe.ring_bell()
+    device.wait(lambda: refused(wire.call, "Verify").name == "OutOfTurn", what="end of the pipe")
+    with pytest.raises(BrokenPipeError):
+        pipe.feed(IMAGE * 20)
+    pipe.close()
+    assert device.begin(device.connect(), file) == [100_000]
+    device.write(wire, IMAGE[100_000:], offset=100_000)
+    wire.call("Verify")
+    device.expect_unharmed(before)
+
+
+def test_what_is_not_ours_to_write(device, wire):
+    """The reader's own count, and both wishes for a bell, at all times anything: at most the attacker waits in vain."""
+    before = device.fingerprint()
+    device.begin(wire, device.file(IMAGE))
+    pipe = device.write(wire, IMAGE[:70_000], close=False)
+    for value in (0, 1, 1 << 31, (1 << 32) - 1):
+        pipe.counts[TAKEN] = pipe.counts[READER_WAITS] = pipe.counts[WRITER_WAITS] = value
+        for _ in range(300):
+            pipe.ring_bell()
+    with pytest.raises(PermissionError):        # or it would be a SIGBUS there
+        os.ftruncate(pipe.memory_fd, 0)
+    pipe.counts[TAKEN] = 70_000
+    pipe.feed(IMAGE[70_000:])
+    pipe.close()
+    wire.call("Verify")
+    assert device.holds("B", IMAGE)
+    device.expect_unharmed(before)
+
+
+def test_bytes_that_change_while_they_are_read(make_device):
+    """What is judged was read from the target: the bytes in the ring may be any at any time."""
+    device = make_device(slot_size=4_000_000)
+    image = make_image("2.0.0", 3_000_000)
+    wire, stop = device.connect(), threading.Event()
+    before = device.fingerprint()
+    device.begin(wire, device.file(image))
+    pipe = device.write(wire, b"", close=False)
+
+    def flicker():
+        while not stop.is_set():
+            pipe.memory[-pipe.size:] = os.urandom(pipe.size)
+    thread = threading.Thread(target=flicker)
+    thread.start()
+    try:
+        pipe.feed(image)
+    finally:
+        stop.set()
+        thread.join(15)
+    pipe.close()
+    with pytest.raises(Refused) as error:
+        wire.call("Verify")
+    assert error.value.word == "signature-invalid" and not device.holds("B", image)
     device.expect_unharmed(before)
 
 

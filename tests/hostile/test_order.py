@@ -333,12 +333,12 @@ def test_pipe_that_stays_open(device, wire, member):
     """A pipe that is neither filled nor closed: whoever waits for its end gets an answer after ten seconds, and may roll back."""
     before = device.fingerprint()
     device.begin(wire, device.file(IMAGE))
-    fd = device.write(wire, IMAGE[:1000], close=False)
+    pipe = device.write(wire, IMAGE[:1000], close=False)
     started = time.monotonic()
     with pytest.raises(Refused) as refused:
         wire.call(member, *(("ut", [0, 1000]) if member == "Write" else ()), timeout=30)
     assert refused.value.name == {"Verify": "OutOfTurn", "Write": "Busy"}[member] and "was not closed" in refused.value.text
     assert 9 < time.monotonic() - started < 20
     wire.call("RollBack", "ss", ["cancelled", "enough"])
-    os.close(fd)
+    pipe.close()
     device.expect_unharmed(before)

@@ -289,7 +289,8 @@ static void on_write(InstallOutcome outcome, const Failure *failure, int fd, voi
         Device *d = userdata;
 
         on_done(outcome, failure, userdata);
-        d->fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
+        if (outcome == INSTALL_OUTCOME_DONE)
+                assert_int_equal(data_pipe_open(fcntl(fd, F_DUPFD_CLOEXEC, 3), &d->pipe), 0);
 }
 
 InstallOutcome device_begin(Device *d)
@@ -335,15 +336,15 @@ void device_send(Device *d, unsigned file, uint64_t from, uint64_t to)
 
         assert_int_equal(device_open_pipe(d, file, from), INSTALL_OUTCOME_DONE);
         while (at < to && now_usec() < deadline) {
-                ssize_t n = write(d->fd, d->images[file] + at, to - at);
+                ssize_t n = data_pipe_write(d->pipe, d->images[file] + at, to - at);
 
                 if (n > 0)
                         at += (uint64_t)n;
                 else
-                        assert_int_equal(errno, EAGAIN);
+                        assert_int_equal(n, -EAGAIN);
                 assert_true(sd_event_run(d->event, 1000) >= 0);
         }
-        close(d->fd);
+        d->pipe = data_pipe_free(d->pipe);
         do {
                 assert_true(sd_event_run(d->event, 10000) >= 0);
                 install_session_get_status(d->session, &status);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+#include "base/data-pipe.h"
 #include "base/time-util.h"
 #include "install/session.h"
 #include "signer.h"
@@ -39,7 +40,7 @@ typedef struct Device {
         bool answered;
         InstallOutcome outcome;
         Failure failure;
-        int fd;
+        DataPipe *pipe; /* after device_open_pipe(): the test's */
 } Device;
 
 int device_set_up(void **state);

@@ -33,7 +33,7 @@ typedef struct Program {
         bool up, down, answered, ok, reboot_needed;
         LinkError error;
         LinkOffsets offsets;
-        int fd;
+        DataPipe *pipe;
 } Program;
 
 static void on_up(const LinkState *state, void *userdata)
@@ -76,10 +76,10 @@ static void on_begin(const LinkError *error, const LinkOffsets *offsets, void *u
                 ((Program *)userdata)->offsets = *offsets;
 }
 
-static void on_write(const LinkError *error, int fd, void *userdata)
+static void on_write(const LinkError *error, DataPipe *pipe, void *userdata)
 {
         on_done(error, userdata);
-        ((Program *)userdata)->fd = fd;
+        ((Program *)userdata)->pipe = pipe;
 }
 
 static void on_activate(const LinkError *error, bool reboot_needed, void *userdata)
@@ -152,12 +152,12 @@ static void send_bytes(Program *p, uint64_t from, uint64_t to)
         turn_until(p, &p->answered, true);
         assert_true(p->ok);
         while (from < to && now_usec() < deadline) {
-                ssize_t n = write(p->fd, p->d->images[0] + from, to - from);
+                ssize_t n = data_pipe_write(p->pipe, p->d->images[0] + from, to - from);
 
                 if (n > 0)
                         from += (uint64_t)n;
                 else
-                        assert_int_equal(errno, EAGAIN);
+                        assert_int_equal(n, -EAGAIN);
         }
         assert_int_equal(from, to);
 }
@@ -238,7 +238,7 @@ static void test_life(void **state)
         wait_durable(p, SENT_BYTES - CHECKPOINT_BYTES);
         assert_int_equal(kill(p->pid, SIGKILL), 0);
         assert_int_equal(wait_for(p->pid), -SIGKILL);
-        close(p->fd);
+        p->pipe = data_pipe_free(p->pipe);
         turn_until(p, &p->up, false);
 
         p->pid = spawn(p);
@@ -247,7 +247,7 @@ static void test_life(void **state)
         begin(p);
         assert_in_range(p->offsets.resume_bytes[0], SENT_BYTES - CHECKPOINT_BYTES, SENT_BYTES);
         send_bytes(p, p->offsets.resume_bytes[0], IMAGE_BYTES);
-        close(p->fd);
+        p->pipe = data_pipe_free(p->pipe);
         call(p, link_client_verify);
         p->answered = false;
         assert_int_equal(link_client_activate(p->client, on_activate, p), 0);

@@ -198,18 +198,16 @@ static void test_file_is_written_again(void **state)
 static void test_write_waits_for_the_pipe_before(void **state)
 {
         Device *d = *state;
-        int first;
 
         device_start(d);
         device_ask_for(d, "app", "rootfs");
         assert_int_equal(device_begin(d), INSTALL_OUTCOME_DONE);
         assert_int_equal(device_open_pipe(d, 0, 0), INSTALL_OUTCOME_DONE);
-        first = d->fd;
-        assert_int_equal(write(first, d->images[0], 30000), 30000);
-        close(first);
+        assert_int_equal(data_pipe_write(d->pipe, d->images[0], 30000), 30000);
+        d->pipe = data_pipe_free(d->pipe);
         /* Nothing was read from the first pipe yet. */
         assert_int_equal(device_open_pipe(d, 0, 30000), INSTALL_OUTCOME_DONE);
-        close(d->fd);
+        d->pipe = data_pipe_free(d->pipe);
         device_send(d, 0, 30000, IMAGE_BYTES);
         device_send(d, 1, 0, IMAGE_BYTES);
         assert_int_equal(device_call(d, install_session_verify), INSTALL_OUTCOME_DONE);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/data-pipe.h"
 #include "base/time-util.h"
 #include "begin-same.h"
 #include "link/link-client.h"
@@ -22,7 +23,7 @@ typedef struct End {
         Failure failure;
         bool failed;
         bool reboot_needed;
-        int fd;
+        DataPipe *pipe;
         LinkOffsets offsets;
         UpdateState state;
 } End;
@@ -34,7 +35,7 @@ typedef struct Fixture {
         LinkReply *held; /* Verify() is answered later */
         LinkBegin begun;
         Failure why;
-        int pipe_fd;
+        DataPipe *pipe;
         const void *peer; /* of the last GetHistory() */
         unsigned n_gone;
 } Fixture;
@@ -59,14 +60,13 @@ static void op_begin(LinkReply *reply, const LinkBegin *begin, void *userdata)
 static void op_write(LinkReply *reply, unsigned file, uint64_t offset, void *userdata)
 {
         Fixture *f = userdata;
-        int fds[2];
+        int fd;
 
         assert_int_equal(file, 1);
         assert_int_equal(offset, 77);
-        assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-        f->pipe_fd = fds[0];
-        link_reply_fd(reply, fds[1]);
-        close(fds[1]);
+        assert_int_equal(data_pipe_new(4096, &f->pipe, &fd), 0);
+        link_reply_fd(reply, fd);
+        close(fd);
 }
 
 static void op_verify(LinkReply *reply, void *userdata)
@@ -219,10 +219,10 @@ static void on_begin(const LinkError *error, const LinkOffsets *offsets, void *u
                 ((End *)userdata)->offsets = *offsets;
 }
 
-static void on_write(const LinkError *error, int fd, void *userdata)
+static void on_write(const LinkError *error, DataPipe *pipe, void *userdata)
 {
         note(userdata, error);
-        ((End *)userdata)->fd = fd;
+        ((End *)userdata)->pipe = pipe;
 }
 
 static void on_activate(const LinkError *error, bool reboot_needed, void *userdata)
@@ -324,16 +324,18 @@ static void test_calls(void **state)
 
         assert_int_equal(link_client_write(client, 1, 77, on_write, &end), 0);
         turn_until(f, &end.n_done, 2);
-        assert_true(end.fd >= 0);
-        assert_true(fcntl(end.fd, F_GETFL) & O_NONBLOCK);
-        assert_true(fcntl(end.fd, F_GETFD) & FD_CLOEXEC);
-        assert_int_equal(write(end.fd, "x", 1), 1);
-        assert_int_equal(read(f->pipe_fd, &byte, 1), 1);
-        close(end.fd);
-        /* No copy of the write end is left open anywhere, or the end of the data would never be seen. */
+        assert_false(end.failed);
+        assert_true(fcntl(data_pipe_fd(end.pipe), F_GETFD) & FD_CLOEXEC);
+        assert_int_equal(data_pipe_write(end.pipe, "x", 1), 1);
+        assert_int_equal(data_pipe_look(f->pipe), 1);
+        data_pipe_read(f->pipe, &byte, 1);
+        assert_int_equal(byte, 'x');
+        data_pipe_free(end.pipe);
+        /* No copy of the writing end is left open anywhere, or the end of the data would never be seen. */
         assert_true(sd_event_run(f->event, 0) >= 0);
-        assert_int_equal(read(f->pipe_fd, &byte, 1), 0);
-        close(f->pipe_fd);
+        assert_false(data_pipe_on_bell(f->pipe));
+        assert_int_equal(data_pipe_look(f->pipe), 0);
+        data_pipe_free(f->pipe);
 
         assert_int_equal(link_client_activate(client, on_activate, &end), 0);
         turn_until(f, &end.n_done, 3);
