@@ -49,7 +49,6 @@ typedef struct HttpFetchParams {
         uint64_t connect_timeout_usec;
         uint64_t stall_usec;
         uint64_t low_speed_bytes; /* a second; 0 counts as 1 a stall_usec */
-        size_t piece_bytes;       /* about how much is handed on at once, at most; 0: what is quick, some 100 KiB */
 } HttpFetchParams;
 
 /* Borrowed for the call. */
@@ -78,9 +77,9 @@ typedef struct HttpFetchCallbacks {
          */
         void (*on_headers)(HttpFetch *fetch, const char *etag, void *userdata);
         /*
-         * Bytes in order, without gaps, some 100 KiB at a time where the network is quick. 0: all taken.
-         * -EAGAIN: none taken; the fetch pauses and the same bytes come again after http_fetch_resume(), with
-         * more behind them. Any other negative ends the fetch with the failure it filled in.
+         * Bytes in order, without gaps. 0: all taken. -EAGAIN: none taken; the fetch pauses and the same
+         * bytes come again after http_fetch_resume(). Any other negative ends the fetch with the failure it
+         * filled in.
          */
         int (*on_data)(HttpFetch *fetch, const uint8_t *data, size_t n_data, void *userdata, Failure *reterr);
         /* Called exactly once, last of all, unless the fetch is freed before. May free the fetch. */

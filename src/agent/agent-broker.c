@@ -76,7 +76,7 @@ static void on_mqtt_message(MqttClient *client, const char *topic, const uint8_t
         Agent *a = userdata;
 
         engine_on_message(a->engine, topic, payload, n_payload, now_usec());
-        agent_after_event(a);
+        agent_defer(a); /* once for all that one read has brought */
 }
 
 static void on_mqtt_subscribed(MqttClient *client, unsigned id, int error, const char *problem, void *userdata)

@@ -23,7 +23,7 @@ static int on_http_data(HttpFetch *fetch, const uint8_t *data, size_t n_data, vo
 
         if (r < 0 && r != -EAGAIN)
                 (void)fail(reterr, FAILURE_INSTALLER, EPIPE, "otad-installer takes no more bytes");
-        agent_after_event(a);
+        agent_defer(a); /* once for all that curl has brought this time */
         return r;
 }
 
@@ -60,8 +60,6 @@ void agent_op_http_start(const char *url, uint64_t first_byte, uint64_t total_by
                 .connect_timeout_usec = c->broker.connect_timeout_usec,
                 .stall_usec = c->download.stall_usec,
                 .low_speed_bytes = c->download.low_speed_bytes,
-                /* The engine lets so much through and then pauses: what comes in one piece comes at once. */
-                .piece_bytes = (size_t)MIN2(c->policy.max_bytes_per_sec / 8, (uint64_t)SIZE_MAX),
         };
         int r;
 

@@ -43,6 +43,7 @@ static void fetch_finish(HttpFetch *fetch)
         fetch->resolver = resolver_free(fetch->resolver);
         fetch_leave_curl(fetch);
         fetch->finished = true;
+        fetch->paused = false;
         (void)sd_event_source_set_enabled(fetch->stall_source, SD_EVENT_OFF);
         (void)sd_event_source_set_enabled(fetch->step_source, SD_EVENT_ONESHOT);
 }
@@ -169,16 +170,16 @@ static void fetch_judge(HttpFetch *fetch, CURLcode code)
                 http_fetch_fail(fetch, FAILURE_RESOURCES, "https://%s: out of memory", fetch->host);
         } else if (fetch->proxy.kind != PROXY_NONE && !fetch->connected) {
                 fetch_blame_proxy(fetch, error);
-        } else if (fetch->head_good && fetch->n_received < http_fetch_wanted_bytes(fetch)) {
+        } else if (fetch->head_good && fetch->n_taken < http_fetch_wanted_bytes(fetch)) {
                 http_fetch_fail(fetch, FAILURE_DOWNLOAD_FAILED,
                                 "https://%s: ended after %" PRIu64 " of %" PRIu64 " bytes%s%s", fetch->host,
-                                fetch->params.first_byte + fetch->n_received, fetch->params.total_bytes,
+                                fetch->params.first_byte + fetch->n_taken, fetch->params.total_bytes,
                                 code == CURLE_OK ? "" : ": ", code == CURLE_OK ? "" : error);
         } else if (!fetch->head_good) {
                 http_fetch_fail(fetch, FAILURE_DOWNLOAD_FAILED, "https://%s: %s", fetch->host,
                                 code == CURLE_OK ? "no answer" : error);
         }
-        /* Else every byte has come: an untidy end after the last one harms nobody. */
+        /* Else every byte was taken: an untidy end after the last one harms nobody. */
 }
 
 void http_fetch_on_curl_done(HttpFetch *fetch, CURLcode code)
@@ -211,7 +212,7 @@ static int on_stall(sd_event_source *source _unused_, uint64_t usec _unused_, vo
         http_fetch_fail(fetch, FAILURE_DOWNLOAD_STALLED,
                         "https://%s: %" PRIu64 " bytes in the last %s, at byte %" PRIu64 " of %" PRIu64, fetch->host,
                         fetch->n_window, duration_format(text, fetch->params.stall_usec),
-                        fetch->params.first_byte + fetch->n_received, fetch->params.total_bytes);
+                        fetch->params.first_byte + fetch->n_taken, fetch->params.total_bytes);
         fetch_finish(fetch);
         return 0;
 }
@@ -228,50 +229,35 @@ static void fetch_tell(HttpFetch *fetch)
         fetch->callbacks.on_done(fetch, &outcome, fetch->userdata);
 }
 
-/* Hands on what was gathered, and has curl go on where it waited for that. False: the fetch is gone. */
-static bool fetch_go_on(HttpFetch *fetch)
-{
-        HttpClient *client = fetch->client;
-        CURLcode code = CURLE_OK;
-        bool doomed;
-
-        http_client_enter(client);
-        if (fetch->n_gathered > 0)
-                http_fetch_hand_on(fetch);
-        if (!fetch->doomed && !fetch->paused && fetch->curl_paused && !fetch->finished &&
-            !failure_is_set(&fetch->failure)) {
-                fetch->curl_paused = false;
-                code = curl.easy_pause(fetch->easy, CURLPAUSE_CONT);
-        }
-        doomed = fetch->doomed;
-        http_client_leave(client);
-        if (doomed)
-                return false;
-        /* What a callback refused in there comes back as a code and not as a message. */
-        if (!fetch->finished && code != CURLE_OK)
-                http_fetch_on_curl_done(fetch, code);
-        else if (!fetch->finished && failure_is_set(&fetch->failure))
-                fetch_finish(fetch);
-        return true;
-}
-
 static int on_step(sd_event_source *source _unused_, void *userdata)
 {
         HttpFetch *fetch = userdata;
+        HttpClient *client = fetch->client;
+        CURLcode code;
+        bool doomed;
 
-        if (!fetch->paused && fetch_go_on(fetch) && fetch->finished && !fetch->paused)
+        if (fetch->finished) {
                 fetch_tell(fetch);
+                return 0;
+        }
+        if (!fetch->paused)
+                return 0;
+        fetch->paused = false;
+        fetch_arm_stall(fetch);
+        http_client_enter(client);
+        code = curl.easy_pause(fetch->easy, CURLPAUSE_CONT);
+        doomed = fetch->doomed;
+        http_client_leave(client);
+        /* What a callback refused in there comes back as a code and not as a message. */
+        if (code != CURLE_OK && !doomed && !fetch->finished)
+                http_fetch_on_curl_done(fetch, code);
         return 0;
 }
 
 void http_fetch_resume(HttpFetch *fetch)
 {
-        if (!fetch->paused || fetch->doomed)
-                return;
-        fetch->paused = false;
-        if (!fetch->finished)
-                fetch_arm_stall(fetch);
-        (void)sd_event_source_set_enabled(fetch->step_source, SD_EVENT_ONESHOT);
+        if (fetch->paused && !fetch->doomed)
+                (void)sd_event_source_set_enabled(fetch->step_source, SD_EVENT_ONESHOT);
 }
 
 /* --- its life --- */
@@ -282,7 +268,6 @@ static HttpFetch *fetch_destroy(HttpFetch *fetch)
         fetch_leave_curl(fetch);
         sd_event_source_disable_unref(fetch->step_source);
         sd_event_source_disable_unref(fetch->stall_source);
-        free(fetch->gathered);
         free(fetch->url);
         free(fetch->host);
         free(fetch->port);

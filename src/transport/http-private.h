@@ -8,9 +8,6 @@
 #include "transport/http-client.h"
 #include "transport/resolver.h"
 
-/* TLS records bring 16 KiB each; handed on one by one they would wake whoever is behind the pipe for each. */
-enum { HTTP_GATHER_BYTES = 64 * 1024 };
-
 /* While curl is at work no easy handle may be removed from the multi handle, so fetches freed then are put aside. */
 struct HttpClient {
         sd_event *event;
@@ -54,24 +51,18 @@ struct HttpFetch {
 
         bool doomed; /* freed while curl was at work */
         bool finished;
-        bool paused;      /* the taker wants no more now */
-        bool curl_paused; /* and nothing more fits in `gathered` */
-        bool connected;   /* this request's connection stands, so the stall clock counts */
+        bool paused;
+        bool connected; /* this request's connection stands, so the stall clock counts */
         bool head_good;
         int status;
         size_t n_head, n_ignored;
         uint64_t n_window; /* bytes since the stall clock was last looked at */
-        uint64_t n_received, n_taken;
-        uint8_t *gathered; /* [n_taken, n_received); HTTP_GATHER_BYTES, or NULL before the first */
-        size_t n_gathered;
+        uint64_t n_taken;
         char error_body[HTTP_ERROR_BODY_MAX];
         size_t n_error_body;
         Failure failure;
         uint64_t retry_after_usec;
 };
-
-/* Hands on what was gathered, between enter and leave; the fetch may be doomed, paused or failed by it. */
-void http_fetch_hand_on(HttpFetch *fetch);
 
 /* The first failure counts. */
 _printf_(3, 4) void http_fetch_fail(HttpFetch *fetch, FailureReason reason, const char *format, ...);

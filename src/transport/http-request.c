@@ -91,52 +91,12 @@ static size_t fetch_take_other_body(HttpFetch *fetch, const char *data, size_t n
         return n <= room ? n : 0;
 }
 
-void http_fetch_hand_on(HttpFetch *fetch)
-{
-        Failure failure = {0};
-        int r;
-
-        r = fetch->callbacks.on_data(fetch, fetch->gathered, fetch->n_gathered, fetch->userdata, &failure);
-        if (fetch->doomed)
-                return;
-        if (r == -EAGAIN) {
-                fetch->paused = true;
-                (void)sd_event_source_set_enabled(fetch->stall_source, SD_EVENT_OFF);
-                return;
-        }
-        if (r < 0) {
-                if (!failure_is_set(&fetch->failure))
-                        fetch->failure = failure;
-                http_fetch_fail(fetch, FAILURE_INTERNAL, "the downloaded bytes could not be taken: %s", strerror(-r));
-        } else {
-                fetch->n_taken += fetch->n_gathered;
-        }
-        fetch->n_gathered = 0;
-}
-
-/* False: not now, or never. */
-static bool fetch_make_room(HttpFetch *fetch, size_t n)
-{
-        size_t piece = MIN2(fetch->params.piece_bytes ?: SIZE_MAX, (size_t)HTTP_GATHER_BYTES);
-
-        if (!fetch->gathered) {
-                fetch->gathered = malloc(HTTP_GATHER_BYTES);
-                if (!fetch->gathered)
-                        http_fetch_fail(fetch, FAILURE_RESOURCES, "https://%s: out of memory", fetch->host);
-                return fetch->gathered;
-        }
-        if (fetch->paused)
-                return false;
-        if (fetch->n_gathered == 0 || fetch->n_gathered + n <= piece)
-                return true;
-        http_fetch_hand_on(fetch);
-        return !fetch->doomed && !fetch->paused && !failure_is_set(&fetch->failure);
-}
-
 static size_t on_curl_data(char *data, size_t size, size_t n_items, void *userdata)
 {
         HttpFetch *fetch = userdata;
         size_t n = size * n_items;
+        Failure failure = {0};
+        int r;
 
         if (fetch->doomed)
                 return 0;
@@ -144,26 +104,29 @@ static size_t on_curl_data(char *data, size_t size, size_t n_items, void *userda
                 fetch->n_window += n;
                 return fetch_take_other_body(fetch, data, n);
         }
-        if (n > http_fetch_wanted_bytes(fetch) - fetch->n_received) {
+        if (n > http_fetch_wanted_bytes(fetch) - fetch->n_taken) {
                 http_fetch_fail(fetch, FAILURE_RANGE_WRONG,
                                 "the image has %" PRIu64 " bytes, but the server sent more after byte %" PRIu64,
-                                fetch->params.total_bytes, fetch->params.first_byte + fetch->n_received);
+                                fetch->params.total_bytes, fetch->params.first_byte + fetch->n_taken);
                 return 0;
         }
-        if (!fetch_make_room(fetch, n)) {
-                fetch->curl_paused = !fetch->doomed && fetch->paused;
-                return fetch->curl_paused ? CURL_WRITEFUNC_PAUSE : 0;
+        r = fetch->callbacks.on_data(fetch, (const uint8_t *)data, n, fetch->userdata, &failure);
+        if (fetch->doomed)
+                return 0;
+        if (r == -EAGAIN) {
+                fetch->paused = true;
+                (void)sd_event_source_set_enabled(fetch->stall_source, SD_EVENT_OFF);
+                return CURL_WRITEFUNC_PAUSE;
         }
-        memcpy(fetch->gathered + fetch->n_gathered, data, n);
-        fetch->n_gathered += n;
-        fetch->n_received += n;
+        if (r < 0) {
+                fetch->failure = failure;
+                http_fetch_fail(fetch, FAILURE_INTERNAL, "the downloaded bytes could not be taken: %s", strerror(-r));
+                return 0;
+        }
         fetch->n_window += n;
-        /* What one visit of curl's brings goes out together, after it. */
-        if (!fetch->paused)
-                (void)sd_event_source_set_enabled(fetch->step_source, SD_EVENT_ONESHOT);
+        fetch->n_taken += n;
         return n;
 }
-_Static_assert(HTTP_GATHER_BYTES >= CURL_MAX_WRITE_SIZE, "what curl gives at once has room");
 
 static CURLcode on_curl_tls(CURL *easy _unused_, void *context, void *userdata)
 {
