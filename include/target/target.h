@@ -84,7 +84,7 @@ const char *target_staged_path(const Target *target);              /* file: wher
 _must_use_ int target_check(const Target *target, Failure *reterr);
 
 /*
- * One image on its way onto a target. The bytes go out in aligned chunks of 192 KiB, past the page cache, one on its way
+ * One image on its way onto a target. The bytes go out in aligned chunks of 512 KiB, past the page cache, one on its way
  * while the next fills; what is read back comes from the storage, and is asked for a little ahead. Where a file system has
  * no direct I/O, the page cache is written through and dropped instead (a tmpfs has nothing else).
  *
@@ -93,7 +93,7 @@ _must_use_ int target_check(const Target *target, Failure *reterr);
  *   durable   survives a power cut (fdatasync returned)
  *   readable  has arrived at the storage: a verify cursor may read up to here. Always a multiple of 4096 or the whole size,
  *             as no block before it will be written again. May be ahead of or behind durable.
- *   written   accepted by target_writer_write(); up to 192 KiB of it still in our own memory
+ *   written   accepted by target_writer_write(); up to 512 KiB of it still in our own memory
  */
 typedef struct TargetWriter TargetWriter;
 

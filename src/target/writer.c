@@ -4,15 +4,17 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "block-io.h"
 #include "kind.h"
 
 /* One of each is filled or hashed while the other is on its way. More, and larger ones, gain little and cost memory. */
 enum {
-        CHUNK_BYTES = 192 * 1024,
+        CHUNK_BYTES = 512 * 1024,
         N_CHUNKS = 2,
         N_READS = 2,
+        HUGE_PAGE_BYTES = 2 * 1024 * 1024, /* on most machines */
 };
 
 typedef struct Chunk {
@@ -34,6 +36,7 @@ typedef struct Ahead {
 struct TargetWriter {
         BlockIo *io;
         char *label;
+        uint8_t *memory; /* of all chunks */
         uint64_t size;
         uint64_t written;
         uint64_t pushed; /* handed to the storage */
@@ -62,21 +65,22 @@ static int fail_io(TargetWriter *w, const char *act, uint64_t offset, int error,
                     "%s %s at offset %" PRIu64 " failed: %s", act, w->label, offset, strerror(-error));
 }
 
-static int get_buffer(uint8_t **ret)
+/* In one piece, on a huge page where the kernel has one: then a transfer is a single segment for the storage, and there is
+ * one page to be held for it, not 128. */
+static int get_memory(TargetWriter *w, bool skip_equal)
 {
-        *ret = aligned_alloc(BLOCK_BYTES, CHUNK_BYTES);
-        return *ret ? 0 : -ENOMEM;
-}
+        const size_t n = (N_CHUNKS + N_READS + (skip_equal ? 1 : 0)) * (size_t)CHUNK_BYTES;
+        uint8_t *next = w->memory = aligned_alloc(HUGE_PAGE_BYTES, n);
 
-static int get_buffers(TargetWriter *w, bool skip_equal)
-{
-        int r = skip_equal ? get_buffer(&w->there) : 0;
-
-        for (unsigned i = 0; r >= 0 && i < N_CHUNKS; i++)
-                r = get_buffer(&w->chunks[i].data);
-        for (unsigned i = 0; r >= 0 && i < N_READS; i++)
-                r = get_buffer(&w->reads[i].data);
-        return r;
+        if (!next)
+                return -ENOMEM;
+        (void)madvise(next, n - n % HUGE_PAGE_BYTES, MADV_HUGEPAGE);
+        for (unsigned i = 0; i < N_CHUNKS; i++, next += CHUNK_BYTES)
+                w->chunks[i].data = next;
+        for (unsigned i = 0; i < N_READS; i++, next += CHUNK_BYTES)
+                w->reads[i].data = next;
+        w->there = skip_equal ? next : NULL;
+        return 0;
 }
 
 int target_writer_open(const Target *target, const TargetWriterParams *params, TargetWriter **ret, Failure *reterr)
@@ -95,7 +99,7 @@ int target_writer_open(const Target *target, const TargetWriterParams *params, T
         if (!w)
                 return -ENOMEM;
         w->size = params->size_bytes;
-        r = get_buffers(w, params->skip_equal);
+        r = get_memory(w, params->skip_equal);
         if (r < 0)
                 return r;
         r = target->kind->open(target, params, &opened, reterr);
@@ -133,11 +137,7 @@ TargetWriter *target_writer_free(TargetWriter *w)
                 return NULL;
         wait_for_all(w);
         w->io = block_io_free(w->io);
-        for (unsigned i = 0; i < N_CHUNKS; i++)
-                free(w->chunks[i].data);
-        for (unsigned i = 0; i < N_READS; i++)
-                free(w->reads[i].data);
-        free(w->there);
+        free(w->memory);
         free(w->label);
         free(w);
         return NULL;
