@@ -1,6 +1,7 @@
 """What is measured, each as rows for the table: (what, value, unit, compared with, ratio, target)."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import statistics
@@ -77,6 +78,28 @@ def helper(*command):
 
 # HTTPS
 
+def settle():
+    """What the one before has left to be written is not written in the next one's time."""
+    os.sync()
+    time.sleep(0.2)
+
+
+class Otad:
+    """As a competitor is. `ends`: seconds from the last byte to the verdict, of each run."""
+    name, checked = "otad", True
+
+    def __init__(self, stage, slots):
+        self._stage, self._slots, self.ends = stage, slots, []
+
+    def run(self, image):
+        with Machine(self._stage, self._slots) as machine:
+            machine.wait_subscribed()
+            time.sleep(0.2)
+            result = machine.update(image, "HTTP")
+        self.ends.append(result["verify"])
+        return result["whole"], result["cpu"]
+
+
 def https(stage, size, runs, say, bytes_per_sec=None):
     """otad, its peers and the limits by turns; `bytes_per_sec`: what the link brings, else all that the machine can."""
     case = f"HTTPS {size // MIB} MiB" + (f" at {bytes_per_sec // 10**6} MB/s" if bytes_per_sec else "")
@@ -90,25 +113,19 @@ def https(stage, size, runs, say, bytes_per_sec=None):
             stack.callback(competitor.close)
         if bytes_per_sec:       # what is limited so is no limit any more
             others = [c for c in others if not isinstance(c, tuple(peers.LIMITS))]
-        seconds = {c.name: [] for c in others} | {"otad": [], "otad, last byte to verified": []}
-        cpu = {c.name: [] for c in others} | {"otad": []}
-        for n in range(runs):
-            turn = images[(n + 1) % 2]      # never what lies there already
-            with Machine(stage, slots) as machine:
-                machine.wait_subscribed()
-                time.sleep(0.2)
-                result = machine.update(turn, "HTTP")
-            turn.check(slots[1].path)
-            seconds["otad"].append(result["whole"])
-            seconds["otad, last byte to verified"].append(result["verify"])
-            cpu["otad"].append(result["cpu"])
-            for k, competitor in enumerate(others):
-                turn = images[(n + k) % 2]
-                one, two = competitor.run(turn)
-                if competitor.checked:
+        takers = [Otad(stage, slots)] + others
+        seconds, cpu = {t.name: [] for t in takers}, {t.name: [] for t in takers}
+        turns = itertools.cycle(reversed(images))
+        for n in range(runs):       # each round begins with another, so that nobody always comes after the same one
+            for taker in takers[n % len(takers):] + takers[:n % len(takers)]:
+                turn = next(turns) if taker.checked else images[0]      # never what lies there already
+                settle()
+                one, two = taker.run(turn)
+                if taker.checked:
                     turn.check(slots[1].path)
-                seconds[competitor.name].append(one)
-                cpu[competitor.name].append(two)
+                seconds[taker.name].append(one)
+                cpu[taker.name].append(two)
+        seconds["otad, last byte to verified"] = takers[0].ends
         where = "block device (loop, direct I/O)" if slots[1].is_device else "regular file"
         for image in images:
             image.path.unlink()

@@ -33,7 +33,7 @@ SPARE = 1 * MIB         # a slot is this much larger than its image
 BOOT = """#!/bin/sh
 case $1 in
 get-primary|get-current) echo A ;;
-get-state) cat "$0-$2" ;;
+get-state) read -r state <"$0-$2"; echo "$state" ;;
 set-state) echo "$3" >"$0-$2" ;;
 esac
 """
@@ -189,6 +189,12 @@ class Daemon:
         self._reader.join(5)
 
 
+def niceness(unit):
+    """As the unit has it: how a service is started is part of how fast it is."""
+    text = (Path(__file__).resolve().parents[2] / "systemd" / unit).read_text()
+    return next((line.partition("=")[2] for line in text.splitlines() if line.startswith("Nice=")), "0")
+
+
 PAGE = os.sysconf("SC_PAGE_SIZE")
 PRESENT, FRAME = 1 << 63, (1 << 55) - 1
 
@@ -330,7 +336,7 @@ class Machine:
             self.installer = Daemon("otad-installer", [find_program("otad-installer", stage.build), *arguments])
             self._wait_for(self.runtime / "installer.sock")
         self.started = time.monotonic()
-        self.otad = Daemon("otad", [find_program("otad", stage.build), *arguments])
+        self.otad = Daemon("otad", ["nice", "-n", niceness("otad.service"), find_program("otad", stage.build), *arguments])
 
     def _wait_for(self, path):
         deadline = time.monotonic() + 10
