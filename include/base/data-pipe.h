@@ -33,7 +33,7 @@ enum { DATA_PIPE_BYTES_MIN = 4096, DATA_PIPE_BYTES_MAX = 1 << 30 };
 
 /* The reading end. `n_bytes` is rounded down to a power of two. *ret_writer_fd is the caller's, to be sent and closed. */
 _must_use_ int data_pipe_new(size_t n_bytes, DataPipe **ret, int *ret_writer_fd);
-/* The writing end. The descriptor is the pipe's from here on, also on failure. -EBADMSG: that is no data pipe. */
+/* The writing end. The descriptor is the pipe's from here on, also on failure. -EBADMSG, -ENOTSOCK: that is no data pipe. */
 _must_use_ int data_pipe_open(int fd, DataPipe **ret);
 /* Closes this end; bytes that are in it stay for the reader. NULL is fine; returns NULL. */
 DataPipe *data_pipe_free(DataPipe *pipe);

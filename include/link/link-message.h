@@ -9,7 +9,7 @@
  *   GetState()                 -> STATE
  *   Begin(s session, s job_id, t attempt, a(stsays) files: target, size, algorithm, signature, certificate)
  *                              -> at resume offset of each file, in the order of `files`
- *   Write(u file, t offset)    -> h the write end of a pipe
+ *   Write(u file, t offset)    -> h for data_pipe_open() (base/data-pipe.h)
  *   Verify() SelfTest() Commit() Reboot() Release()
  *   Activate()                 -> b reboot needed
  *   RollBack(s word, s detail)

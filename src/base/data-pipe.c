@@ -155,16 +155,21 @@ static int receive_memory(int fd)
         struct msghdr message = {
                 .msg_iov = &carrier, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
         const struct cmsghdr *header;
-        int memory_fd;
+        int fds[2]; /* two have room where one has, by their alignment */
+        size_t n_fds;
 
         if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) < 0)
                 return errno == EAGAIN ? -EBADMSG : -errno;
         header = CMSG_FIRSTHDR(&message);
-        if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-            header->cmsg_len != CMSG_LEN(sizeof(int)))
+        if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
                 return -EBADMSG;
-        memcpy(&memory_fd, CMSG_DATA(header), sizeof(int));
-        return memory_fd;
+        n_fds = MIN2((header->cmsg_len - CMSG_LEN(0)) / sizeof(int), ELEMENTSOF(fds));
+        memcpy(fds, CMSG_DATA(header), n_fds * sizeof(int));
+        if (n_fds == 1)
+                return fds[0];
+        for (size_t i = 0; i < n_fds; i++)
+                close_fd(fds[i]);
+        return -EBADMSG;
 }
 
 int data_pipe_open(int fd, DataPipe **ret)
@@ -202,13 +207,11 @@ int data_pipe_fd(const DataPipe *p)
 
 bool data_pipe_on_bell(DataPipe *p)
 {
-        char bells[64];
-        ssize_t n;
+        char bells[256]; /* who rings more often is heard again */
+        ssize_t n = recv(p->fd, bells, sizeof(bells), MSG_DONTWAIT);
 
-        do
-                n = recv(p->fd, bells, sizeof(bells), MSG_DONTWAIT);
-        while (n > 0 || (n < 0 && errno == EINTR));
-        p->closed = p->closed || n == 0 || errno != EAGAIN;
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+                p->closed = true;
         return !p->closed;
 }
 

@@ -1,9 +1,6 @@
-#include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/time-util.h"
@@ -244,11 +241,14 @@ static int intake_open(InstallSession *s, unsigned file, int *ret_fd)
         if (r < 0)
                 return r;
         r = sd_event_add_defer(s->event, &in->reading, intake_on_turn, s);
+        /* Calls come before bytes and bells, or a cancel would wait for megabytes. */
         if (r >= 0)
-                /* Calls come before bytes, or a cancel would wait for megabytes. */
+                r = sd_event_source_set_priority(in->bell, SD_EVENT_PRIORITY_NORMAL + 10);
+        if (r >= 0)
                 r = sd_event_source_set_priority(in->reading, SD_EVENT_PRIORITY_NORMAL + 10);
         if (r < 0) {
                 in->bell = sd_event_source_disable_unref(in->bell);
+                in->reading = sd_event_source_disable_unref(in->reading);
                 return r;
         }
         (void)sd_event_source_set_description(in->bell, "install-bell");
