@@ -379,7 +379,8 @@ static void test_many_bells(void **state)
         counts = receive_memory(fd);
         while ((n = send(fd, data, 4096, MSG_DONTWAIT)) > 0)
                 n_bells += (size_t)n;
-        for (; n_bells > 0; n_bells -= MIN2(n_bells, 256)) { /* not all at once, or it would have no time for anything else */
+        for (; n_bells > 0;
+             n_bells -= MIN2(n_bells, 256)) { /* not all at once, or it would have no time for anything else */
                 assert_true(rings(pipe));
                 assert_true(data_pipe_on_bell(pipe));
         }
