@@ -284,7 +284,7 @@ void data_pipe_read(DataPipe *p, void *data, size_t n_data)
         memcpy((uint8_t *)data + n_first, p->ring, n_data - n_first);
         advance(p, n_data);
         /* Soon, and then often, so that the writer is at work while what it has brought is written and judged. */
-        if (n_inside(p) <= p->ring_bytes / 16 * 15)
+        if (n_usable(p) <= p->ring_bytes - p->ring_bytes / 16)
                 ring_bell(p);
 }
 

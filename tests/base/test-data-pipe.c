@@ -261,19 +261,19 @@ static void test_no_data_pipe(void **state)
 {
         static const struct {
                 off_t n_bytes;
-                int seals;
                 size_t n_fds;
+                int seals;
                 int expected;
         } rows[] = {
-                {OFFSET + RING, SEALS, 1, 0},
-                {OFFSET + RING, SEALS, 0, -EBADMSG},
-                {OFFSET + RING, SEALS, 2, -EBADMSG},
-                {OFFSET + RING, F_SEAL_GROW | F_SEAL_SEAL, 1, -EBADMSG},
-                {OFFSET + RING - 1, SEALS, 1, -EBADMSG},
-                {OFFSET + RING + 4096, SEALS, 1, -EBADMSG},
-                {OFFSET + DATA_PIPE_BYTES_MIN / 2, SEALS, 1, -EBADMSG},
-                {OFFSET, SEALS, 1, -EBADMSG},
-                {0, SEALS, 1, -EBADMSG},
+                {OFFSET + RING, 1, SEALS, 0},
+                {OFFSET + RING, 0, SEALS, -EBADMSG},
+                {OFFSET + RING, 2, SEALS, -EBADMSG},
+                {OFFSET + RING, 1, F_SEAL_GROW | F_SEAL_SEAL, -EBADMSG},
+                {OFFSET + RING - 1, 1, SEALS, -EBADMSG},
+                {OFFSET + RING + 4096, 1, SEALS, -EBADMSG},
+                {OFFSET + DATA_PIPE_BYTES_MIN / 2, 1, SEALS, -EBADMSG},
+                {OFFSET, 1, SEALS, -EBADMSG},
+                {0, 1, SEALS, -EBADMSG},
         };
         DataPipe *pipe = NULL;
         int fds[2];
