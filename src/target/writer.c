@@ -36,7 +36,7 @@ typedef struct Ahead {
 struct TargetWriter {
         BlockIo *io;
         char *label;
-        uint8_t *memory; /* of all chunks */
+        void *memory; /* of all chunks */
         uint64_t size;
         uint64_t written;
         uint64_t pushed; /* handed to the storage */
@@ -70,10 +70,11 @@ static int fail_io(TargetWriter *w, const char *act, uint64_t offset, int error,
 static int get_memory(TargetWriter *w, bool skip_equal)
 {
         const size_t n = (N_CHUNKS + N_READS + (skip_equal ? 1 : 0)) * (size_t)CHUNK_BYTES;
-        uint8_t *next = w->memory = aligned_alloc(HUGE_PAGE_BYTES, n);
+        uint8_t *next;
 
-        if (!next)
+        if (posix_memalign(&w->memory, HUGE_PAGE_BYTES, n) != 0)
                 return -ENOMEM;
+        next = w->memory;
         (void)madvise(next, n - n % HUGE_PAGE_BYTES, MADV_HUGEPAGE);
         for (unsigned i = 0; i < N_CHUNKS; i++, next += CHUNK_BYTES)
                 w->chunks[i].data = next;
