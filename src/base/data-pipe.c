@@ -148,14 +148,14 @@ static int receive_memory(int fd)
 {
         union {
                 struct cmsghdr header;
-                char space[CMSG_SPACE(sizeof(int))];
+                char space[CMSG_SPACE(2 * sizeof(int))]; /* one more than there is to be */
         } control = {0};
         char byte;
         struct iovec carrier = {.iov_base = &byte, .iov_len = 1};
         struct msghdr message = {
                 .msg_iov = &carrier, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
         const struct cmsghdr *header;
-        int fds[2]; /* two have room where one has, by their alignment */
+        int fds[2];
         size_t n_fds;
 
         if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) < 0)

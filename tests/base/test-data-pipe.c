@@ -17,7 +17,7 @@ enum {
         BELL = 64 * 1024, /* so much wakes the reader */
         OFFSET = 4096,
         SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL,
-        LONG = 50 * 1000 * 1000,
+        LONG = 8 * 1000 * 1000,
 };
 
 typedef struct Ends {
@@ -79,7 +79,7 @@ static void test_bytes_in_order(void **state)
 
         make(&e, RING);
         assert_int_equal(data_pipe_look(e.reader), -EAGAIN);
-        for (unsigned i = 0; received < 40 * (uint64_t)RING; i++) {
+        for (unsigned i = 0; received < 10 * (uint64_t)RING; i++) {
                 size_t n_try = 1 + (i * 7919) % (RING + 5000), n_take;
                 _cleanup_free_ uint8_t *data = bytes_from(sent, n_try);
                 ssize_t n = data_pipe_write(e.writer, data, n_try);
@@ -232,7 +232,7 @@ static void send_fds(int to, const int *fds, size_t n_fds)
 {
         union {
                 struct cmsghdr header;
-                char space[CMSG_SPACE(2 * sizeof(int))];
+                char space[CMSG_SPACE(3 * sizeof(int))];
         } control = {.header = {.cmsg_level = SOL_SOCKET,
                                 .cmsg_type = SCM_RIGHTS,
                                 .cmsg_len = CMSG_LEN(n_fds * sizeof(int))}};
@@ -268,6 +268,7 @@ static void test_no_data_pipe(void **state)
                 {OFFSET + RING, 1, SEALS, 0},
                 {OFFSET + RING, 0, SEALS, -EBADMSG},
                 {OFFSET + RING, 2, SEALS, -EBADMSG},
+                {OFFSET + RING, 3, SEALS, -EBADMSG},
                 {OFFSET + RING, 1, F_SEAL_GROW | F_SEAL_SEAL, -EBADMSG},
                 {OFFSET + RING - 1, 1, SEALS, -EBADMSG},
                 {OFFSET + RING + 4096, 1, SEALS, -EBADMSG},
@@ -282,7 +283,7 @@ static void test_no_data_pipe(void **state)
                 int memory = make_memory(rows[i].n_bytes, rows[i].seals);
 
                 assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-                send_fds(fds[0], (int[]){memory, memory}, rows[i].n_fds);
+                send_fds(fds[0], (int[]){memory, memory, memory}, rows[i].n_fds);
                 assert_int_equal(data_pipe_open(fds[1], &pipe), rows[i].expected);
                 if (rows[i].expected == 0)
                         data_pipe_free(pipe);
