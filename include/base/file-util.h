@@ -51,5 +51,3 @@ typedef struct FreeSpaceRule {
 
 struct statvfs;
 uint64_t free_space_rule_bytes(const FreeSpaceRule *rule, const struct statvfs *fs);
-
-int fd_set_nonblocking(int fd);

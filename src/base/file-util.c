@@ -192,12 +192,3 @@ uint64_t free_space_rule_bytes(const FreeSpaceRule *rule, const struct statvfs *
 
         return MAX2(rule->bytes, size / 100 * rule->percent);
 }
-
-int fd_set_nonblocking(int fd)
-{
-        int flags = fcntl(fd, F_GETFL);
-
-        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-                return -errno;
-        return 0;
-}
