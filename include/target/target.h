@@ -144,9 +144,9 @@ _must_use_ int target_writer_flush(TargetWriter *writer, Failure *reterr);
 _must_use_ int target_writer_start_sync(TargetWriter *writer, Failure *reterr);
 /*
  * Reads back some bytes from `offset` on, not beyond readable: 0 where the cursor must wait for more to be written or
- * flushed or, unless it may `wait`, for the storage. Returns the count; *ret is the writer's, until the next call. The
- * offset is where the last read ended, and read ahead meanwhile, or any multiple of 4096. FAILURE_TARGET_IO with the offset,
- * also where the file ends early.
+ * flushed or, unless it may `wait`, for the storage. Returns the count; *ret is the writer's, until the next read: more may
+ * be written meanwhile. The offset is where the last read ended, and read ahead meanwhile, or any multiple of 4096.
+ * FAILURE_TARGET_IO with the offset, also where the file ends early.
  */
 _must_use_ ssize_t target_writer_read(TargetWriter *writer, uint64_t offset, bool wait, const void **ret,
                                       Failure *reterr);

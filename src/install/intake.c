@@ -9,6 +9,7 @@
 enum {
         PIPE_BYTES = 2 * 1024 * 1024,
         BEHIND_BYTES = 4 * 1024 * 1024, /* so far the cursor that reads back may be */
+        HASH_BYTES = 64 * 1024,         /* between two looks at the pipe */
 };
 
 bool intake_is_open(const InstallSession *s)
@@ -204,6 +205,19 @@ static int intake_on_turn(sd_event_source *source, void *userdata)
         return 0;
 }
 
+/* What has come while bytes were hashed: else storage and network would wait for that, too. What comes last is left to
+ * intake_on_turn(), which ends with it. */
+static int intake_meanwhile(InstallSession *s, Failure *reterr)
+{
+        const TargetWriter *writer = intake_is_open(s) ? s->runs[s->intake.file].writer : NULL;
+        ssize_t n = writer ? data_pipe_look(s->intake.pipe) : 0;
+
+        if (n <= 0 || (uint64_t)n >= target_writer_size(writer) - target_writer_written(writer))
+                return 0;
+        n = intake_take(s, (size_t)n, false, reterr);
+        return n > 0 ? checkpoint_in_time(s, reterr) : (int)n;
+}
+
 static int intake_on_impatient(sd_event_source *source, uint64_t usec, void *userdata)
 {
         InstallSession *s = userdata;
@@ -322,26 +336,36 @@ bool hashing_has_bytes(const InstallSession *s)
         return run && target_writer_has_read(run->writer);
 }
 
+static int hash_bytes(InstallSession *s, FileRun *run, const uint8_t *data, size_t n_data, Failure *reterr)
+{
+        for (size_t at = 0, n; at < n_data; at += n) {
+                int r;
+
+                n = MIN2(n_data - at, (size_t)HASH_BYTES);
+                r = digest_update(run->digest, data + at, n);
+                if (r < 0)
+                        return fail(reterr, FAILURE_INTERNAL, -r, "the hash of target %s cannot go on: %s",
+                                    target_name(run->target->target), strerror(-r));
+                r = intake_meanwhile(s, reterr);
+                if (r < 0)
+                        return r;
+        }
+        run->hashed_bytes += n_data;
+        return 0;
+}
+
 static int hash_some(InstallSession *s, FileRun *run, Failure *reterr)
 {
         uint64_t n_behind = target_writer_readable(run->writer) - run->hashed_bytes;
         const void *data;
         ssize_t n;
-        int r;
 
         /* While more comes, and the cursor is not far behind, the pipe is not to wait for the storage. */
         n = target_writer_read(run->writer, run->hashed_bytes, !intake_is_open(s) || n_behind > BEHIND_BYTES, &data,
                                reterr);
         if (n == 0)
                 (void)sd_event_source_set_enabled(s->hashing, SD_EVENT_OFF);
-        if (n <= 0)
-                return (int)n;
-        r = digest_update(run->digest, data, (size_t)n);
-        if (r < 0)
-                return fail(reterr, FAILURE_INTERNAL, -r, "the hash of target %s cannot go on: %s",
-                            target_name(run->target->target), strerror(-r));
-        run->hashed_bytes += (uint64_t)n;
-        return 0;
+        return n > 0 ? hash_bytes(s, run, data, (size_t)n, reterr) : (int)n;
 }
 
 static int hashing_on_turn(sd_event_source *source, void *userdata)

@@ -53,6 +53,7 @@ struct TargetWriter {
 
         Ahead reads[N_READS];
         unsigned first, n_ahead; /* the one that is given next, and how many are to be given */
+        bool is_held;            /* the one before them, given last: the caller still looks at it */
         uint64_t given, asked;
 
         bool is_failed; /* after a failed sync nobody knows what is on the storage: no way on */
@@ -185,12 +186,11 @@ static int go_on_syncing(TargetWriter *w, Failure *reterr)
         return w->is_syncing && !w->sync.is_under_way ? wait_for_sync(w, reterr) : 0;
 }
 
-/* Into the buffer that was given last, too: the caller is done with it. */
 static void read_ahead(TargetWriter *w)
 {
         const uint64_t readable = target_writer_readable(w);
 
-        for (; w->n_ahead < N_READS && w->asked < readable; w->n_ahead++) {
+        for (; w->n_ahead < N_READS - (w->is_held ? 1 : 0) && w->asked < readable; w->n_ahead++) {
                 Ahead *read = &w->reads[(w->first + w->n_ahead) % N_READS];
 
                 read->n_data = (size_t)MIN2(readable - w->asked, (uint64_t)CHUNK_BYTES);
@@ -365,6 +365,7 @@ ssize_t target_writer_read(TargetWriter *w, uint64_t offset, bool wait, const vo
         int r;
 
         block_io_look();
+        w->is_held = false;
         if (offset != w->given)
                 seek(w, offset);
         read_ahead(w);
@@ -383,6 +384,7 @@ ssize_t target_writer_read(TargetWriter *w, uint64_t offset, bool wait, const vo
                             w->label, offset, strerror(-r));
         w->first = (w->first + 1) % N_READS;
         w->n_ahead--;
+        w->is_held = true;
         w->given += read->n_data;
         *ret = read->data;
         return (ssize_t)read->n_data;
