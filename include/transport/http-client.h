@@ -2,7 +2,7 @@
  * http-client: HTTPS downloads on the event loop, each from a given byte onwards.
  *
  * HttpClient owns the curl multi handle and keeps connections for reuse; HttpFetch is one GET. libcurl is loaded
- * by the first. A fetch checks the answer's status, range, length and ETag before its first byte is handed on. It
+ * for the first. A fetch checks the answer's status, range, length and ETag before its first byte is handed on. It
  * knows nothing of jobs or slots, keeps no file, never retries.
  *
  * https only, HTTP/1.1, no cookies, no content coding; name look-up by transport/resolver, so no thread;
@@ -90,6 +90,12 @@ _must_use_ int http_client_new(sd_event *event, HttpClient **ret);
 /* NULL is fine; returns NULL. Free its fetches first; not from inside a callback. */
 HttpClient *http_client_free(HttpClient *client);
 DEFINE_CLEANUP(HttpClient *, http_client_free);
+
+/*
+ * Loads libcurl, where that is still to be done: some milliseconds that the first fetch need not take then.
+ * -ELIBACC: there is none; the log says what is missing. -ENOMEM.
+ */
+_must_use_ int http_client_prepare(HttpClient *client);
 
 /*
  * On success *ret is the caller's, and freeing it cancels. -EINVAL: not an https URL, one with a user name or

@@ -84,6 +84,7 @@ void agent_op_say_goodbye(void *userdata);
 void agent_op_come_back(void *userdata);
 int agent_start_broker(Agent *a);
 
+void agent_op_http_prepare(void *userdata);
 void agent_op_http_start(const char *url, uint64_t first_byte, uint64_t total_bytes, const char *etag,
                          void *userdata);
 void agent_op_http_resume(void *userdata);

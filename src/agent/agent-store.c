@@ -45,6 +45,14 @@ static const HttpFetchCallbacks http_callbacks = {
         .on_done = on_http_done,
 };
 
+void agent_op_http_prepare(void *userdata)
+{
+        Agent *a = userdata;
+
+        if (http_client_prepare(a->http) < 0)
+                return; /* and the fetch will say so */
+}
+
 void agent_op_http_start(const char *url, uint64_t first_byte, uint64_t total_bytes, const char *etag, void *userdata)
 {
         Agent *a = userdata;

@@ -136,6 +136,7 @@ static const WorldOps world = {
         .unsubscribe = agent_op_unsubscribe,
         .say_goodbye = agent_op_say_goodbye,
         .come_back = agent_op_come_back,
+        .http_prepare = agent_op_http_prepare,
         .http_start = agent_op_http_start,
         .http_resume = agent_op_http_resume,
         .http_cancel = agent_op_http_cancel,

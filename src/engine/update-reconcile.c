@@ -61,6 +61,8 @@ static void call_begin(Update *u)
         update_set_waiting(u, "");
         u->call = INSTALL_CALL_BEGIN;
         u->world->begin(&begin, u->world_userdata);
+        if (u->document->https && u->params.download.planes[0] == DOWNLOAD_PLANE_HTTPS)
+                u->world->http_prepare(u->world_userdata);
 }
 
 /* -- download, as seen from here ------------------------------------------------------------------------------ */

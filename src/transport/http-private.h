@@ -17,9 +17,6 @@ struct HttpClient {
         HttpFetch *first_doomed;
 };
 
-/* Loads libcurl and makes the multi handle, where that is still to be done. -ELIBACC, -ENOMEM. */
-int http_client_prepare(HttpClient *client);
-
 /* Every call that may run a fetch's curl callbacks stands between these two. The latter settles what has ended. */
 void http_client_enter(HttpClient *client);
 void http_client_leave(HttpClient *client);

@@ -1,6 +1,7 @@
 """Getting the bytes: lost, doubled, late, replaced, cut off, slow; and by which protocol."""
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,10 @@ def http_gets(scene):
 def succeed(scene, job, image=IMAGE):
     scene.expect_success(job, image, "1.1.0")
     scene.expect_clean()
+
+
+def has_libcurl(scene):
+    return "libcurl" in Path(f"/proc/{scene.gateway.programs['otad'].pid}/maps").read_text()
 
 
 # MQTT streams
@@ -275,3 +280,22 @@ def test_too_large_for_a_stream(make_scene):
     size = 24 * 1024 * 1024 + 1
     job = scene.update(IMAGE, "mqtt", edit=lambda d: d["afr_ota"]["files"][0].update(filesize=size))
     scene.expect_failure(job, "no-protocol", status="REJECTED", phase="idle", touched=False)
+
+
+@pytest.mark.parametrize("protocol", ["https", "mqtt"])
+def test_libcurl_is_loaded_meanwhile(scene, protocol):
+    """While the installer makes ready for a job by HTTPS, and for no other job at all."""
+    def wait_in_hook(stage):
+        scene.gateway.wait(lambda: scene.gateway.hook_calls(stage), what=stage)
+
+    scene.gateway.plan_hook("pre-install", sleep=2)
+    scene.gateway.plan_hook("post-install", sleep=1)
+    assert not has_libcurl(scene)
+    job = scene.update(IMAGE, protocol)
+    wait_in_hook("pre-install")
+    if protocol == "https":
+        scene.gateway.wait(lambda: has_libcurl(scene), timeout=1.5, what="libcurl")
+        assert not http_gets(scene)
+    wait_in_hook("post-install")
+    assert has_libcurl(scene) == (protocol == "https")
+    succeed(scene, job)

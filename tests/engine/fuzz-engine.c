@@ -100,6 +100,11 @@ static void op_come_back(void *userdata)
         act(userdata);
 }
 
+static void op_http_prepare(void *userdata)
+{
+        act(userdata);
+}
+
 static void op_http_start(const char *url, uint64_t first_byte, uint64_t total_bytes, const char *etag,
                           void *userdata)
 {
@@ -195,6 +200,7 @@ static const WorldOps ops = {
         .unsubscribe = op_unsubscribe,
         .say_goodbye = op_say_goodbye,
         .come_back = op_come_back,
+        .http_prepare = op_http_prepare,
         .http_start = op_http_start,
         .http_resume = op_http_resume,
         .http_cancel = op_http_cancel,

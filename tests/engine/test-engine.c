@@ -72,6 +72,7 @@ static void test_well(void **state)
                         assert_int_equal(w.n_out_of_turn, 0);
                         assert_int_equal(w.device.n_boots, variant);
                         assert_int_equal(w.n_calls[INSTALL_CALL_BEGIN], 1);
+                        assert_int_equal(w.n_prepared, 1);
                         assert_int_equal(w.n_calls[INSTALL_CALL_WRITE], variant + 1);
                         assert_int_equal(w.n_calls[INSTALL_CALL_REBOOT], variant);
                         assert_int_equal(w.n_calls[INSTALL_CALL_RELEASE], 1);

@@ -5,6 +5,14 @@ enum { CHUNK_BYTES = 300, PIPE_BYTES = 200 };
 
 /* -- the image store -------------------------------------------------------------------------------------------- */
 
+void sim_op_http_prepare(void *userdata)
+{
+        World *w = userdata;
+
+        assert_true(w->call_under_way); /* there is time */
+        w->n_prepared++;
+}
+
 void sim_op_http_start(const char *url, uint64_t first_byte, uint64_t total_bytes, const char *etag, void *userdata)
 {
         World *w = userdata;

@@ -56,6 +56,7 @@ void sim_op_subscribe(const char *const *filters, size_t n_filters, void *userda
 void sim_op_unsubscribe(const char *const *filters, size_t n_filters, void *userdata);
 void sim_op_say_goodbye(void *userdata);
 void sim_op_come_back(void *userdata);
+void sim_op_http_prepare(void *userdata);
 void sim_op_http_start(const char *url, uint64_t first_byte, uint64_t total_bytes, const char *etag, void *userdata);
 void sim_op_http_resume(void *userdata);
 void sim_op_http_cancel(void *userdata);

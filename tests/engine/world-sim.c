@@ -451,6 +451,7 @@ static const WorldOps ops = {
         .unsubscribe = sim_op_unsubscribe,
         .say_goodbye = sim_op_say_goodbye,
         .come_back = sim_op_come_back,
+        .http_prepare = sim_op_http_prepare,
         .http_start = sim_op_http_start,
         .http_resume = sim_op_http_resume,
         .http_cancel = sim_op_http_cancel,

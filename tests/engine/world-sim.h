@@ -73,6 +73,7 @@ typedef struct World {
         unsigned n_calls[_INSTALL_CALL_MAX];
         unsigned n_out_of_turn;
 
+        unsigned n_prepared;
         unsigned fetch; /* counts them */
         bool fetching;
         bool paused;

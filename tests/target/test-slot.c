@@ -133,7 +133,8 @@ static void test_room_and_cursor(void **state)
                 if (target_writer_has_read(writer)) {
                         /* Read late, after more was written: the bytes stay till the next read. */
                         for (ssize_t i = 0; i < n_data; i++)
-                                assert_true(((const uint8_t *)data)[i] == pattern(cursor - (uint64_t)n_data + (uint64_t)i));
+                                assert_true(((const uint8_t *)data)[i] ==
+                                            pattern(cursor - (uint64_t)n_data + (uint64_t)i));
                         n_data = target_writer_read(writer, cursor, false, &data, NULL);
                         assert_true(n_data > 0);
                         cursor += (uint64_t)n_data;
