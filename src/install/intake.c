@@ -209,10 +209,13 @@ static int intake_on_turn(sd_event_source *source, void *userdata)
  * intake_on_turn(), which ends with it. */
 static int intake_meanwhile(InstallSession *s, Failure *reterr)
 {
-        const TargetWriter *writer = intake_is_open(s) ? s->runs[s->intake.file].writer : NULL;
-        ssize_t n = writer ? data_pipe_look(s->intake.pipe) : 0;
+        const FileRun *run = &s->runs[s->intake.file];
+        ssize_t n;
 
-        if (n <= 0 || (uint64_t)n >= target_writer_size(writer) - target_writer_written(writer))
+        if (!intake_is_open(s) || target_writer_written(run->writer) > run->hashed_bytes + BEHIND_BYTES)
+                return 0;
+        n = data_pipe_look(s->intake.pipe);
+        if (n <= 0 || (uint64_t)n >= target_writer_size(run->writer) - target_writer_written(run->writer))
                 return 0;
         n = intake_take(s, (size_t)n, false, reterr);
         return n > 0 ? checkpoint_in_time(s, reterr) : (int)n;
