@@ -7,7 +7,8 @@
  *   plan.c       runs the steps of a call one after another
  *   steps.c, steps-program.c  what a step does: file, record; boot script, hook
  *   plans.c      which steps make up which call
- *   intake.c     bytes from the pipe to the target, and the cursor that reads them back
+ *   intake.c     bytes from the pipe to the target
+ *   hashing.c    the cursor that reads them back
  *   startup.c    what the record means after a start
  *   local.c      what a local session does by itself
  *   policy.c     whose signature and which version counts
@@ -232,6 +233,7 @@ int step_choose_slot(InstallSession *s, const Step *step, Failure *reterr);
 int step_open(InstallSession *s, const Step *step, Failure *reterr);
 /* The file is to be written again from `offset` on, which is below what was written. */
 int run_step_back(InstallSession *s, unsigned index, uint64_t offset, Failure *reterr);
+void runs_close(InstallSession *s);
 int step_enter(InstallSession *s, const Step *step, Failure *reterr); /* argument: the state */
 int step_hook(InstallSession *s, const Step *step, Failure *reterr);  /* argument: the stage */
 int step_confirm_current(InstallSession *s, const Step *step, Failure *reterr);
@@ -273,13 +275,16 @@ void intake_start(InstallSession *s, unsigned file, uint64_t offset, InstallWrit
 void intake_close(InstallSession *s);
 void intake_refuse_next(InstallSession *s, InstallOutcome outcome, const Failure *failure);
 void intake_be_patient(InstallSession *s);
+/* Makes what was received durable, and the record say so. */
+_must_use_ int intake_checkpoint(InstallSession *s, unsigned file, Failure *reterr);
+/* Takes what has come while bytes were hashed: else network and storage would wait for that, too. */
+_must_use_ int intake_meanwhile(InstallSession *s, Failure *reterr);
+
+/* hashing.c */
 _must_use_ int hashing_start(InstallSession *s, Failure *reterr);
 bool hashing_is_busy(const InstallSession *s);
 /* It can go on without waiting for the storage. */
 bool hashing_has_bytes(const InstallSession *s);
-/* Makes what was received durable, and the record say so. */
-_must_use_ int intake_checkpoint(InstallSession *s, unsigned file, Failure *reterr);
-void runs_close(InstallSession *s);
 
 /* startup.c */
 _must_use_ int startup_load(InstallSession *s);

@@ -91,6 +91,19 @@ int run_step_back(InstallSession *s, unsigned index, uint64_t offset, Failure *r
         return 0;
 }
 
+void runs_close(InstallSession *s)
+{
+        if (s->hashing)
+                (void)sd_event_source_set_enabled(s->hashing, SD_EVENT_OFF);
+        for (unsigned i = 0; i < s->n_runs; i++) {
+                s->runs[i].writer = target_writer_free(s->runs[i].writer);
+                s->runs[i].digest = digest_free(s->runs[i].digest);
+                s->runs[i].verified = false;
+                s->runs[i].hashed_bytes = 0;
+        }
+        s->opened = s->sealed = false;
+}
+
 int step_enter(InstallSession *s, const Step *step, Failure *reterr)
 {
         UpdateState next = (UpdateState)step->argument;
