@@ -1,8 +1,10 @@
 /*
- * mqtt-connection-private: what the two halves of a connection share.
+ * mqtt-connection-private: what the parts of a connection share.
  *
- * mqtt-connection.c drives it (socket, deadlines, its life); mqtt-packets.c is its vocabulary: what libmosquitto tells,
- * what is asked of it, and the words for how it ended.
+ *   mqtt-connection.c  drives it: socket, phases, its life
+ *   mqtt-proxy.c       the way through a proxy, where there is one
+ *   mqtt-deadlines.c   how long each wait may take
+ *   mqtt-packets.c     its vocabulary: what libmosquitto tells, what is asked of it, and the words for how it ended
  */
 #pragma once
 
@@ -69,6 +71,14 @@ struct MqttConnection {
 _printf_(2, 3) void mqtt_connection_fail(MqttConnection *c, const char *format, ...);
 /* The same, in the words for an end that libmosquitto saw: `rc` is what it returned. */
 void mqtt_connection_explain(MqttConnection *c, int rc);
+/* Credentials are read anew for each try, as the device's own are. Negative: and the problem, in words. */
+_must_use_ int mqtt_connection_prepare_proxy(MqttConnection *c, char problem[static MQTT_REASON_MAX]);
+/* True once the way to the broker is open, and TLS may speak. */
+bool mqtt_connection_pass_proxy(MqttConnection *c);
+void mqtt_connection_drop_proxy(MqttConnection *c);
+/* Ends what took too long, and pings where nothing was said for a keep-alive. */
+void mqtt_connection_check_deadlines(MqttConnection *c, uint64_t now);
+uint64_t mqtt_connection_next_deadline(const MqttConnection *c);
 /* The end of every visit from outside the loop: never calls back from in there. */
 void mqtt_connection_touched(MqttConnection *c);
 void mqtt_connection_set_callbacks(struct mosquitto *mosq);

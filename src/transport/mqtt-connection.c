@@ -1,6 +1,5 @@
 #include "mqtt-connection.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <mqtt_protocol.h>
@@ -66,56 +65,6 @@ static void connection_write(MqttConnection *c)
                 mqtt_connection_explain(c, rc);
 }
 
-static ProxyHandshake *proxy_handshake_free(ProxyHandshake *handshake)
-{
-        if (handshake)
-                proxy_handshake_wipe(handshake);
-        free(handshake);
-        return NULL;
-}
-
-static void connection_send_to_proxy(MqttConnection *c)
-{
-        ProxyHandshake *h = c->proxy;
-        ssize_t n = send(c->fd, h->out, h->n_out, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-        if (n < 0 && errno != EAGAIN && errno != EINTR) {
-                mqtt_connection_fail(c, "proxy: %s", strerror(errno));
-        } else if (n > 0) {
-                h->n_out -= (size_t)n;
-                memmove(h->out, h->out + n, h->n_out);
-        }
-}
-
-/* True once the way to the broker is open, and TLS may speak. */
-static bool connection_pass_proxy(MqttConnection *c)
-{
-        uint8_t buffer[1024];
-        char problem[PROXY_TEXT_MAX];
-        ssize_t n = recv(c->fd, buffer, sizeof(buffer), MSG_DONTWAIT);
-        int r = 0;
-
-        if (n == 0 || c->socket_error || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-                mqtt_connection_fail(c, "proxy: %s",
-                                     c->socket_error ? strerror(c->socket_error)
-                                     : n == 0        ? "it closed the connection without an answer"
-                                                     : strerror(errno));
-                return false;
-        }
-        if (n > 0)
-                r = proxy_handshake_take(c->proxy, buffer, (size_t)n, problem);
-        if (r < 0) {
-                mqtt_connection_fail(c, "proxy: %s", problem);
-        } else if (r > 0) {
-                c->proxy = proxy_handshake_free(c->proxy);
-                c->tls.budget.hold_writes = false;
-                c->phase = PHASE_TLS;
-        } else if (c->proxy->n_out > 0) {
-                connection_send_to_proxy(c);
-        }
-        return r > 0;
-}
-
 static void connection_handshake(MqttConnection *c, uint32_t revents)
 {
         SSL *ssl;
@@ -131,7 +80,7 @@ static void connection_handshake(MqttConnection *c, uint32_t revents)
                         return;
                 c->phase = c->proxy ? PHASE_PROXY : PHASE_TLS;
         }
-        if (c->phase == PHASE_PROXY && !connection_pass_proxy(c))
+        if (c->phase == PHASE_PROXY && !mqtt_connection_pass_proxy(c))
                 return;
         ERR_clear_error();
         rc = mosquitto_loop_read(c->mosq, 1); /* while TLS is not there yet, this is SSL_connect() */
@@ -180,76 +129,6 @@ static void connection_step(MqttConnection *c, uint32_t revents)
                 mqtt_connection_explain(c, c->write_rc ? c->write_rc : MOSQ_ERR_CONN_LOST);
 }
 
-static void connection_ping(MqttConnection *c, uint64_t now)
-{
-        SSL *ssl = connection_ssl(c);
-        uint64_t before = BIO_number_written(SSL_get_wbio(ssl));
-        int rc;
-
-        ERR_clear_error();
-        rc = mosquitto_loop_misc(c->mosq);
-        if (rc != MOSQ_ERR_SUCCESS || mosquitto_socket(c->mosq) < 0) {
-                mqtt_connection_explain(c, rc);
-                return;
-        }
-        /* Written, or stuck behind what the broker has not taken for a whole keep-alive: both want an answer now. */
-        if (BIO_number_written(SSL_get_wbio(ssl)) != before || mosquitto_want_write(c->mosq)) {
-                c->ping_deadline_usec = usec_add(now, c->params->answer_timeout_usec);
-                c->last_in_usec = c->last_out_usec = now;
-                (void)snprintf(c->last_sent, sizeof(c->last_sent), "PINGREQ");
-        } else {
-                c->ping_again_usec = now + USEC_PER_SEC;
-        }
-}
-
-static uint64_t connection_ping_due(const MqttConnection *c)
-{
-        if (c->keep_alive_usec == 0)
-                return USEC_INFINITY;
-        return MAX2(usec_add(MIN2(c->last_in_usec, c->last_out_usec), c->keep_alive_usec), c->ping_again_usec);
-}
-
-static void connection_check_deadlines(MqttConnection *c, uint64_t now)
-{
-        static const char *const waits[] = {
-                [PHASE_TCP] = "no TCP connection",
-                [PHASE_PROXY] = "proxy: no answer to what it was asked",
-                [PHASE_TLS] = "TLS: the handshake was not finished",
-                [PHASE_CONNACK] = "no CONNACK",
-        };
-        const MqttPending *pending = mqtt_pending_first_due(&c->pending);
-        char text[DURATION_TEXT_MAX];
-
-        if (c->phase >= PHASE_CLOSING) {
-                if (now >= c->deadline_usec)
-                        mqtt_connection_fail(c, "closed");
-        } else if (c->phase < PHASE_OPEN) {
-                if (now >= c->deadline_usec)
-                        mqtt_connection_fail(c, "%s within %s", waits[c->phase],
-                                             duration_format(text, c->params->connect_timeout_usec));
-        } else if (pending && now >= pending->deadline_usec) {
-                mqtt_connection_fail(c, "no %s within %s (last sent: %s)", mqtt_pending_kind_to_answer(pending->kind),
-                                     duration_format(text, c->params->answer_timeout_usec), c->last_sent);
-        } else if (c->ping_deadline_usec > 0) {
-                if (now >= c->ping_deadline_usec)
-                        mqtt_connection_fail(c, "no PINGRESP within %s",
-                                             duration_format(text, c->params->answer_timeout_usec));
-        } else if (now >= connection_ping_due(c)) {
-                connection_ping(c, now);
-        }
-}
-
-static uint64_t connection_next_deadline(const MqttConnection *c)
-{
-        const MqttPending *pending = mqtt_pending_first_due(&c->pending);
-        uint64_t next;
-
-        if (c->phase != PHASE_OPEN)
-                return c->deadline_usec;
-        next = c->ping_deadline_usec > 0 ? c->ping_deadline_usec : connection_ping_due(c);
-        return pending ? MIN2(next, pending->deadline_usec) : next;
-}
-
 /* What to wait for next. libmosquitto's want_write alone would spin: it stays set where TLS waits for bytes to read. */
 static void connection_rearm(MqttConnection *c)
 {
@@ -260,7 +139,7 @@ static void connection_rearm(MqttConnection *c)
         (void)sd_event_source_set_enabled(c->timer_source, SD_EVENT_ONESHOT);
         if (c->phase == PHASE_LINGERING) { /* and there is no TLS any more */
                 (void)sd_event_source_set_io_events(c->io_source, events);
-                (void)sd_event_source_set_time(c->timer_source, connection_next_deadline(c));
+                (void)sd_event_source_set_time(c->timer_source, mqtt_connection_next_deadline(c));
                 return;
         }
 
@@ -282,7 +161,7 @@ static void connection_rearm(MqttConnection *c)
                 c->n_out = n_out;
                 c->last_out_usec = now;
         }
-        (void)sd_event_source_set_time(c->timer_source, connection_next_deadline(c));
+        (void)sd_event_source_set_time(c->timer_source, mqtt_connection_next_deadline(c));
         if (c->phase > PHASE_TLS && SSL_pending(ssl) > 0)
                 (void)sd_event_source_set_enabled(c->again_source, SD_EVENT_ONESHOT);
 }
@@ -296,7 +175,7 @@ static void connection_destroy(MqttConnection *c)
         sd_event_source_disable_unref(c->timer_source);
         sd_event_source_disable_unref(c->again_source);
         mqtt_pending_list_done(&c->pending);
-        proxy_handshake_free(c->proxy);
+        mqtt_connection_drop_proxy(c);
         free(c);
 }
 
@@ -343,7 +222,7 @@ static int on_timer(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 
         c->busy = true;
         if (!c->ended)
-                connection_check_deadlines(c, now_usec());
+                mqtt_connection_check_deadlines(c, now_usec());
         connection_leave(c);
         return 0;
 }
@@ -443,32 +322,6 @@ static int connection_watch(MqttConnection *c, sd_event *event)
         return sd_event_source_set_enabled(c->again_source, SD_EVENT_OFF);
 }
 
-/* Credentials are read anew for each try, as the device's own are. */
-static int connection_prepare_proxy(MqttConnection *c, char problem[static MQTT_REASON_MAX])
-{
-        char text[PROXY_TEXT_MAX];
-        ProxyUrl proxy;
-        int r;
-
-        c->port = c->params->port;
-        r = proxy_load(&c->params->proxy, &proxy, text);
-        if (r < 0) {
-                (void)snprintf(problem, MQTT_REASON_MAX, "proxy: %s", text);
-        } else if (proxy.kind != PROXY_NONE) {
-                c->port = proxy.port;
-                c->tls.budget.hold_writes = true;
-                c->proxy = malloc(sizeof(*c->proxy));
-                if (c->proxy) {
-                        proxy_handshake_init(c->proxy, &proxy, c->params->host, c->params->port);
-                } else {
-                        (void)snprintf(problem, MQTT_REASON_MAX, "out of memory");
-                        r = -ENOMEM;
-                }
-        }
-        explicit_bzero(&proxy, sizeof(proxy));
-        return r;
-}
-
 static int connection_dial(MqttConnection *c, sd_event *event, const char *address,
                            char problem[static MQTT_REASON_MAX])
 {
@@ -509,7 +362,7 @@ int mqtt_connection_start(sd_event *event, const MqttClientParams *params, const
         c->deadline_usec = usec_add(now_usec(), params->connect_timeout_usec);
         (void)snprintf(c->last_sent, sizeof(c->last_sent), "CONNECT");
 
-        r = connection_prepare_proxy(c, problem);
+        r = mqtt_connection_prepare_proxy(c, problem);
         if (r < 0)
                 return r;
         r = connection_set_up(c, problem);
