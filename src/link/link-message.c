@@ -3,155 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/local-session.h"
-#include "base/text.h"
-#include "link/link-message.h"
-
-/* One line of valid UTF-8 without control characters; nothing that could end a line or start an escape
- * sequence. */
-static bool line_is_valid(const char *text, size_t max_length)
-{
-        size_t n = strnlen(text, max_length + 1);
-
-        if (n > max_length || !utf8_is_valid(text, n))
-                return false;
-        for (size_t i = 0; i < n; i++) {
-                unsigned char c = (unsigned char)text[i];
-
-                /* C1 controls are U+0080..U+009F, in UTF-8 0xc2 0x80..0x9f */
-                if (c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char)text[i + 1] < 0xa0))
-                        return false;
-        }
-        return true;
-}
-
-bool link_job_id_is_valid(const char *job_id)
-{
-        return text_is_token(job_id, LINK_JOB_ID_MAX, "_-");
-}
-
-bool link_session_is_valid(const char *session)
-{
-        return text_is_token(session, LINK_SESSION_MAX, "_-#");
-}
-
-bool link_target_is_valid(const char *target)
-{
-        return text_is_token(target, LINK_TARGET_MAX, "._-");
-}
-
-bool link_cert_is_valid(const char *cert)
-{
-        return line_is_valid(cert, LINK_CERT_MAX);
-}
-
-static bool slot_is_valid(const char *slot)
-{
-        return line_is_valid(slot, LINK_TARGET_MAX);
-}
-
-static bool version_is_valid(const char *version)
-{
-        return line_is_valid(version, LINK_VERSION_MAX);
-}
-
-static bool session_is_local_and_valid(const char *session)
-{
-        return link_session_is_valid(session) && session_is_local(session);
-}
-
-static bool word_is_valid(const char *word)
-{
-        return text_is_token(word, LINK_WORD_MAX, "-");
-}
-
-static bool word_or_none_is_valid(const char *word)
-{
-        return word[0] == '\0' || word_is_valid(word);
-}
-
-static bool targets_are_valid(const char *targets)
-{
-        return text_is_token(targets, LINK_TARGETS_MAX, "._-,");
-}
-
-static bool detail_is_valid(const char *detail)
-{
-        return line_is_valid(detail, LINK_HISTORY_DETAIL_MAX);
-}
-
-static bool session_or_none_is_valid(const char *session)
-{
-        return session[0] == '\0' || link_session_is_valid(session);
-}
-
-static bool job_id_or_none_is_valid(const char *job_id)
-{
-        return job_id[0] == '\0' || link_job_id_is_valid(job_id);
-}
-
-/* Reads a string that `is_valid` accepts, which bounds its length. */
-static int read_text(sd_bus_message *m, bool (*is_valid)(const char *), char *buffer, size_t buffer_size)
-{
-        const char *text;
-
-        if (sd_bus_message_read_basic(m, 's', &text) <= 0 || !is_valid(text) || strlen(text) >= buffer_size)
-                return -EBADMSG;
-        memcpy(buffer, text, strlen(text) + 1);
-        return 0;
-}
-
-static int read_u64(sd_bus_message *m, uint64_t *ret)
-{
-        return sd_bus_message_read_basic(m, 't', ret) > 0 ? 0 : -EBADMSG;
-}
-
-static int read_bool(sd_bus_message *m, bool *ret)
-{
-        int b;
-
-        if (sd_bus_message_read_basic(m, 'b', &b) <= 0)
-                return -EBADMSG;
-        *ret = b;
-        return 0;
-}
-
-static int read_file_index(sd_bus_message *m, unsigned *ret)
-{
-        uint32_t file;
-
-        if (sd_bus_message_read_basic(m, 'u', &file) <= 0 || file >= LINK_FILES_MAX)
-                return -EBADMSG;
-        *ret = file;
-        return 0;
-}
-
-/* "WORD", "detail", as two strings. The empty word is FAILURE_NONE. */
-static int read_failure(sd_bus_message *m, Failure *ret)
-{
-        const char *word, *detail;
-
-        if (sd_bus_message_read(m, "ss", &word, &detail) <= 0 || !text_is_token(word[0] ? word : "-", 64, "-"))
-                return -EBADMSG;
-        failure_set(ret, word[0] ? failure_reason_from_string(word) : FAILURE_NONE, detail);
-        return 0;
-}
+#include "link-value.h"
 
 /* sd-bus answers 1 for what it did; our own callers want 0. */
 static int plain(int r)
 {
         return r < 0 ? r : 0;
-}
-
-static int read_end(sd_bus_message *m)
-{
-        return sd_bus_message_at_end(m, true) > 0 ? 0 : -EBADMSG;
-}
-
-static int append_failure(sd_bus_message *m, const Failure *failure)
-{
-        return sd_bus_message_append(
-                m, "ss", failure_is_set(failure) ? failure_reason_to_string(failure->reason) : "", failure->detail);
 }
 
 static int file_append(sd_bus_message *m, const LinkFile *file)
@@ -178,10 +35,10 @@ static int file_read(sd_bus_message *m, LinkFile *ret)
         r = sd_bus_message_enter_container(m, 'r', "stsays");
         if (r <= 0)
                 return r < 0 ? -EBADMSG : 0;
-        if (read_text(m, link_target_is_valid, ret->target, sizeof(ret->target)) < 0 ||
-            read_u64(m, &ret->size_bytes) < 0 || sd_bus_message_read_basic(m, 's', &word) <= 0 ||
+        if (link_read_text(m, link_target_is_valid, ret->target, sizeof(ret->target)) < 0 ||
+            link_read_u64(m, &ret->size_bytes) < 0 || sd_bus_message_read_basic(m, 's', &word) <= 0 ||
             sd_bus_message_read_array(m, 'y', &signature, &n_signature) < 0 || n_signature > sizeof(ret->signature) ||
-            read_text(m, link_cert_is_valid, ret->cert, sizeof(ret->cert)) < 0)
+            link_read_text(m, link_cert_is_valid, ret->cert, sizeof(ret->cert)) < 0)
                 return -EBADMSG;
         r = signature_algorithm_from_string(word);
         if (r < 0 || (r == SIGNATURE_ALGORITHM_NONE) != (n_signature == 0))
@@ -214,9 +71,9 @@ int link_begin_read(sd_bus_message *m, LinkBegin *ret)
         int r;
 
         memset(ret, 0, sizeof(*ret));
-        if (read_text(m, link_session_is_valid, ret->session, sizeof(ret->session)) < 0 ||
-            read_text(m, link_job_id_is_valid, ret->job_id, sizeof(ret->job_id)) < 0 ||
-            read_u64(m, &ret->attempt) < 0 || sd_bus_message_enter_container(m, 'a', "(stsays)") <= 0)
+        if (link_read_text(m, link_session_is_valid, ret->session, sizeof(ret->session)) < 0 ||
+            link_read_text(m, link_job_id_is_valid, ret->job_id, sizeof(ret->job_id)) < 0 ||
+            link_read_u64(m, &ret->attempt) < 0 || sd_bus_message_enter_container(m, 'a', "(stsays)") <= 0)
                 return -EBADMSG;
         while (ret->n_files < LINK_FILES_MAX) {
                 r = file_read(m, &ret->files[ret->n_files]);
@@ -229,7 +86,7 @@ int link_begin_read(sd_bus_message *m, LinkBegin *ret)
         /* Leaving fails where an eleventh file follows. */
         if (ret->n_files == 0 || sd_bus_message_exit_container(m) < 0)
                 return -EBADMSG;
-        return read_end(m);
+        return link_read_end(m);
 }
 
 int link_offsets_append(sd_bus_message *m, const LinkOffsets *offsets)
@@ -250,7 +107,7 @@ int link_offsets_read(sd_bus_message *m, LinkOffsets *ret)
         if (size > 0)
                 memcpy(ret->resume_bytes, array, size);
         ret->n_files = size / sizeof(ret->resume_bytes[0]);
-        return read_end(m);
+        return link_read_end(m);
 }
 
 int link_write_append(sd_bus_message *m, unsigned file, uint64_t offset)
@@ -260,22 +117,22 @@ int link_write_append(sd_bus_message *m, unsigned file, uint64_t offset)
 
 int link_write_read(sd_bus_message *m, unsigned *ret_file, uint64_t *ret_offset)
 {
-        if (read_file_index(m, ret_file) < 0 || read_u64(m, ret_offset) < 0)
+        if (link_read_file_index(m, ret_file) < 0 || link_read_u64(m, ret_offset) < 0)
                 return -EBADMSG;
-        return read_end(m);
+        return link_read_end(m);
 }
 
 int link_roll_back_append(sd_bus_message *m, const Failure *why)
 {
-        return plain(append_failure(m, why));
+        return plain(link_append_failure(m, why));
 }
 
 int link_roll_back_read(sd_bus_message *m, Failure *ret)
 {
         /* A rollback without a reason would be told to the cloud as a failure without one. */
-        if (read_failure(m, ret) < 0 || !failure_is_set(ret))
+        if (link_read_failure(m, ret) < 0 || !failure_is_set(ret))
                 return -EBADMSG;
-        return read_end(m);
+        return link_read_end(m);
 }
 
 int link_revert_append(sd_bus_message *m, const LinkRevert *revert)
@@ -295,18 +152,19 @@ int link_revert_append(sd_bus_message *m, const LinkRevert *revert)
 int link_revert_read(sd_bus_message *m, LinkRevert *ret)
 {
         memset(ret, 0, sizeof(*ret));
-        if (read_text(m, session_is_local_and_valid, ret->session, sizeof(ret->session)) < 0 ||
+        if (link_read_text(m, link_session_is_local_and_valid, ret->session, sizeof(ret->session)) < 0 ||
             sd_bus_message_enter_container(m, 'a', "s") <= 0)
                 return -EBADMSG;
         while (ret->n_targets < LINK_FILES_MAX && sd_bus_message_at_end(m, false) == 0) {
-                if (read_text(m, link_target_is_valid, ret->targets[ret->n_targets], sizeof(ret->targets[0])) < 0)
+                if (link_read_text(m, link_target_is_valid, ret->targets[ret->n_targets], sizeof(ret->targets[0])) <
+                    0)
                         return -EBADMSG;
                 ret->n_targets++;
         }
         /* Leaving fails where an eleventh target follows. */
         if (ret->n_targets == 0 || sd_bus_message_exit_container(m) < 0)
                 return -EBADMSG;
-        return read_end(m);
+        return link_read_end(m);
 }
 
 int link_history_append(sd_bus_message *m, const LinkHistoryEntry *entries, size_t n_entries)
@@ -334,18 +192,18 @@ static int history_entry_read(sd_bus_message *m, LinkHistoryEntry *ret)
         r = sd_bus_message_enter_container(m, 'r', "sstsssssssttt");
         if (r <= 0)
                 return r < 0 ? -EBADMSG : 0;
-        if (read_text(m, link_session_is_valid, ret->session, sizeof(ret->session)) < 0 ||
-            read_text(m, link_job_id_is_valid, ret->job_id, sizeof(ret->job_id)) < 0 ||
-            read_u64(m, &ret->attempt) < 0 ||
-            read_text(m, word_is_valid, ret->operation, sizeof(ret->operation)) < 0 ||
-            read_text(m, targets_are_valid, ret->targets, sizeof(ret->targets)) < 0 ||
-            read_text(m, word_is_valid, ret->result, sizeof(ret->result)) < 0 ||
-            read_text(m, word_or_none_is_valid, ret->reason, sizeof(ret->reason)) < 0 ||
-            read_text(m, detail_is_valid, ret->detail, sizeof(ret->detail)) < 0 ||
-            read_text(m, version_is_valid, ret->previous_version, sizeof(ret->previous_version)) < 0 ||
-            read_text(m, version_is_valid, ret->version, sizeof(ret->version)) < 0 ||
-            read_u64(m, &ret->size_bytes) < 0 || read_u64(m, &ret->began_wall_usec) < 0 ||
-            read_u64(m, &ret->ended_wall_usec) < 0)
+        if (link_read_text(m, link_session_is_valid, ret->session, sizeof(ret->session)) < 0 ||
+            link_read_text(m, link_job_id_is_valid, ret->job_id, sizeof(ret->job_id)) < 0 ||
+            link_read_u64(m, &ret->attempt) < 0 ||
+            link_read_text(m, link_word_is_valid, ret->operation, sizeof(ret->operation)) < 0 ||
+            link_read_text(m, link_targets_are_valid, ret->targets, sizeof(ret->targets)) < 0 ||
+            link_read_text(m, link_word_is_valid, ret->result, sizeof(ret->result)) < 0 ||
+            link_read_text(m, link_word_or_none_is_valid, ret->reason, sizeof(ret->reason)) < 0 ||
+            link_read_text(m, link_detail_is_valid, ret->detail, sizeof(ret->detail)) < 0 ||
+            link_read_text(m, link_version_is_valid, ret->previous_version, sizeof(ret->previous_version)) < 0 ||
+            link_read_text(m, link_version_is_valid, ret->version, sizeof(ret->version)) < 0 ||
+            link_read_u64(m, &ret->size_bytes) < 0 || link_read_u64(m, &ret->began_wall_usec) < 0 ||
+            link_read_u64(m, &ret->ended_wall_usec) < 0)
                 return -EBADMSG;
         return sd_bus_message_exit_container(m) < 0 ? -EBADMSG : 1;
 }
@@ -363,7 +221,7 @@ int link_history_read(sd_bus_message *m, LinkHistoryEntry **ret, size_t *ret_n)
                 return -ENOMEM;
         while (n < LINK_HISTORY_MAX && (r = history_entry_read(m, &entries[n])) > 0)
                 n++;
-        if (r < 0 || sd_bus_message_exit_container(m) < 0 || read_end(m) < 0)
+        if (r < 0 || sd_bus_message_exit_container(m) < 0 || link_read_end(m) < 0)
                 return -EBADMSG;
         *ret = TAKE_PTR(entries);
         *ret_n = n;
@@ -378,10 +236,10 @@ int link_progress_append(sd_bus_message *m, const LinkProgress *progress)
 
 int link_progress_read(sd_bus_message *m, LinkProgress *ret)
 {
-        if (read_file_index(m, &ret->file) < 0 || read_u64(m, &ret->written_bytes) < 0 ||
-            read_u64(m, &ret->durable_bytes) < 0 || read_u64(m, &ret->verified_bytes) < 0)
+        if (link_read_file_index(m, &ret->file) < 0 || link_read_u64(m, &ret->written_bytes) < 0 ||
+            link_read_u64(m, &ret->durable_bytes) < 0 || link_read_u64(m, &ret->verified_bytes) < 0)
                 return -EBADMSG;
-        return read_end(m);
+        return link_read_end(m);
 }
 
 int link_state_append(sd_bus_message *m, const LinkState *state)
@@ -391,7 +249,7 @@ int link_state_append(sd_bus_message *m, const LinkState *state)
         assert(state->n_files <= LINK_FILES_MAX);
         if ((r = sd_bus_message_append(m, "ssts", state->session, state->job_id, state->attempt,
                                        update_state_to_string(state->state))) < 0 ||
-            (r = append_failure(m, &state->failure)) < 0 ||
+            (r = link_append_failure(m, &state->failure)) < 0 ||
             (r = sd_bus_message_append(m, "bbsst", (int)state->reboot_needed, (int)state->without_signature,
                                        state->previous_version, state->version, state->selftest_left_usec)) < 0)
                 return r;
@@ -414,10 +272,10 @@ static int file_state_read(sd_bus_message *m, LinkFileState *ret)
         r = sd_bus_message_enter_container(m, 'r', "sstttt");
         if (r <= 0)
                 return r < 0 ? -EBADMSG : 0;
-        if (read_text(m, link_target_is_valid, ret->target, sizeof(ret->target)) < 0 ||
-            read_text(m, slot_is_valid, ret->slot, sizeof(ret->slot)) < 0 || read_u64(m, &ret->size_bytes) < 0 ||
-            read_u64(m, &ret->written_bytes) < 0 || read_u64(m, &ret->durable_bytes) < 0 ||
-            read_u64(m, &ret->verified_bytes) < 0)
+        if (link_read_text(m, link_target_is_valid, ret->target, sizeof(ret->target)) < 0 ||
+            link_read_text(m, link_slot_is_valid, ret->slot, sizeof(ret->slot)) < 0 ||
+            link_read_u64(m, &ret->size_bytes) < 0 || link_read_u64(m, &ret->written_bytes) < 0 ||
+            link_read_u64(m, &ret->durable_bytes) < 0 || link_read_u64(m, &ret->verified_bytes) < 0)
                 return -EBADMSG;
         return sd_bus_message_exit_container(m) < 0 ? -EBADMSG : 1;
 }
@@ -428,19 +286,19 @@ int link_state_read(sd_bus_message *m, LinkState *ret)
         int r;
 
         memset(ret, 0, sizeof(*ret));
-        if (read_text(m, session_or_none_is_valid, ret->session, sizeof(ret->session)) < 0 ||
-            read_text(m, job_id_or_none_is_valid, ret->job_id, sizeof(ret->job_id)) < 0 ||
-            read_u64(m, &ret->attempt) < 0 || sd_bus_message_read_basic(m, 's', &word) <= 0)
+        if (link_read_text(m, link_session_or_none_is_valid, ret->session, sizeof(ret->session)) < 0 ||
+            link_read_text(m, link_job_id_or_none_is_valid, ret->job_id, sizeof(ret->job_id)) < 0 ||
+            link_read_u64(m, &ret->attempt) < 0 || sd_bus_message_read_basic(m, 's', &word) <= 0)
                 return -EBADMSG;
         r = update_state_from_string(word);
         if (r < 0)
                 return -EBADMSG;
         ret->state = (UpdateState)r;
-        if (read_failure(m, &ret->failure) < 0 || read_bool(m, &ret->reboot_needed) < 0 ||
-            read_bool(m, &ret->without_signature) < 0 ||
-            read_text(m, version_is_valid, ret->previous_version, sizeof(ret->previous_version)) < 0 ||
-            read_text(m, version_is_valid, ret->version, sizeof(ret->version)) < 0 ||
-            read_u64(m, &ret->selftest_left_usec) < 0 || sd_bus_message_enter_container(m, 'a', "(sstttt)") <= 0)
+        if (link_read_failure(m, &ret->failure) < 0 || link_read_bool(m, &ret->reboot_needed) < 0 ||
+            link_read_bool(m, &ret->without_signature) < 0 ||
+            link_read_text(m, link_version_is_valid, ret->previous_version, sizeof(ret->previous_version)) < 0 ||
+            link_read_text(m, link_version_is_valid, ret->version, sizeof(ret->version)) < 0 ||
+            link_read_u64(m, &ret->selftest_left_usec) < 0 || sd_bus_message_enter_container(m, 'a', "(sstttt)") <= 0)
                 return -EBADMSG;
         while (ret->n_files < LINK_FILES_MAX) {
                 r = file_state_read(m, &ret->files[ret->n_files]);
@@ -452,7 +310,7 @@ int link_state_read(sd_bus_message *m, LinkState *ret)
         }
         if (sd_bus_message_exit_container(m) < 0)
                 return -EBADMSG;
-        return read_end(m);
+        return link_read_end(m);
 }
 
 static const char *const error_names[_LINK_ERROR_MAX] = {
