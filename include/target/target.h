@@ -93,7 +93,7 @@ _must_use_ int target_check(const Target *target, Failure *reterr);
  *   durable   survives a power cut (fdatasync returned)
  *   readable  has arrived at the storage: a verify cursor may read up to here. Always a multiple of 4096 or the whole size,
  *             as no block before it will be written again. May be ahead of or behind durable.
- *   written   accepted by target_writer_write(); up to 512 KiB of it still in our own memory
+ *   written   taken by target_writer_filled(); up to 512 KiB of it still in our own memory
  */
 typedef struct TargetWriter TargetWriter;
 
@@ -123,23 +123,18 @@ TargetWriter *target_writer_free(TargetWriter *writer);
 DEFINE_CLEANUP(TargetWriter *, target_writer_free);
 
 /*
- * The next bytes in order, any number of them; never more than the size (-EFBIG, FAILURE_IMAGE_TOO_LARGE).
- * FAILURE_TARGET_IO, FAILURE_NO_SPACE, with the offset. After a failure nothing more is accepted (-EIO).
- */
-_must_use_ int target_writer_write(TargetWriter *writer, const void *data, size_t n_data, Failure *reterr);
-/*
- * The same without a copy: room for the next bytes, and how many fit (0: complete); they are written when
- * target_writer_filled() says how many are there. The room is void after any other call on the writer. Returns 1; or 0
- * where the storage has not yet taken what is there. With `wait`, something has ended meanwhile, though perhaps another
- * thing. Failures as for write.
+ * Room for the next bytes in order, and how many fit (0: complete); they are written when target_writer_filled() says how
+ * many are there. The room is void after any other call on the writer. Returns 1; or 0 where the storage has not yet taken
+ * what is there. With `wait`, something has ended meanwhile, though perhaps another thing. FAILURE_TARGET_IO,
+ * FAILURE_NO_SPACE, with the offset. After a failure nothing more is accepted (-EIO).
  */
 _must_use_ int target_writer_room(TargetWriter *writer, bool wait, void **ret, size_t *ret_bytes, Failure *reterr);
 _must_use_ int target_writer_filled(TargetWriter *writer, size_t n_bytes, Failure *reterr);
-/* Makes everything written so far durable and, but for a last part block, readable. Failures as for write. */
+/* Makes everything written so far durable and, but for a last part block, readable. Failures as for room. */
 _must_use_ int target_writer_flush(TargetWriter *writer, Failure *reterr);
 /*
  * Begins to make durable what has been handed to the storage by now, unless that is under way already, and waits for
- * nothing: target_writer_durable() tells later, after further writes, that it is done. Failures as for write.
+ * nothing: target_writer_durable() tells later, after further writes, that it is done. Failures as for room.
  */
 _must_use_ int target_writer_start_sync(TargetWriter *writer, Failure *reterr);
 /*

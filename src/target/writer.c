@@ -290,34 +290,6 @@ int target_writer_filled(TargetWriter *w, size_t n_bytes, Failure *reterr)
         return r < 0 ? r : go_on(w, reterr);
 }
 
-int target_writer_write(TargetWriter *w, const void *data, size_t n_data, Failure *reterr)
-{
-        const uint8_t *bytes = data;
-
-        if (n_data > w->size - w->written)
-                return fail(reterr, FAILURE_IMAGE_TOO_LARGE, EFBIG,
-                            "more bytes for %s than the %" PRIu64 " that were announced", w->label, w->size);
-        do {
-                size_t n;
-                void *room;
-                int r;
-
-                r = target_writer_room(w, true, &room, &n, reterr);
-                if (r < 0)
-                        return r;
-                if (r == 0)
-                        continue; /* something else has ended */
-                n = MIN2(n, n_data);
-                memcpy(room, bytes, n);
-                r = target_writer_filled(w, n, reterr);
-                if (r < 0)
-                        return r;
-                bytes += n;
-                n_data -= n;
-        } while (n_data > 0);
-        return 0;
-}
-
 int target_writer_flush(TargetWriter *w, Failure *reterr)
 {
         int r;

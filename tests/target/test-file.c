@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fill.h"
 #include "folder.h"
 #include "target/target.h"
 
@@ -44,7 +45,7 @@ static void stage(const Target *target, const char *text)
         _cleanup_(target_writer_freep) TargetWriter *writer = NULL;
 
         assert_int_equal(open_writer(target, strlen(text), 0, &writer, NULL), 0);
-        assert_int_equal(target_writer_write(writer, text, strlen(text), NULL), 0);
+        assert_int_equal(fill(writer, text, strlen(text), NULL), 0);
         assert_int_equal(target_writer_flush(writer, NULL), 0);
 }
 
@@ -153,14 +154,14 @@ static void test_resume(void **state)
         TargetWriter *writer = NULL;
 
         assert_int_equal(open_writer(target, 10, 0, &writer, NULL), 0);
-        assert_int_equal(target_writer_write(writer, "012345", 6, NULL), 0);
+        assert_int_equal(fill(writer, "012345", 6, NULL), 0);
         assert_int_equal(target_writer_flush(writer, NULL), 0);
         writer = target_writer_free(writer);
 
         /* Durable by the record were 4; what came after is written again. */
         assert_int_equal(open_writer(target, 10, 4, &writer, NULL), 0);
         assert_true(target_writer_written(writer) == 4);
-        assert_int_equal(target_writer_write(writer, "abcdef", 6, NULL), 0);
+        assert_int_equal(fill(writer, "abcdef", 6, NULL), 0);
         assert_int_equal(target_writer_flush(writer, NULL), 0);
         writer = target_writer_free(writer);
         expect_file(".app.otad-new", "0123abcdef");

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "fill.h"
 #include "folder.h"
 #include "target/target.h"
 
@@ -65,7 +66,7 @@ static void write_pattern(TargetWriter *writer, uint64_t from, uint64_t to, size
 
                 for (size_t i = 0; i < n; i++)
                         data[i] = pattern(from + i);
-                assert_int_equal(target_writer_write(writer, data, n, NULL), 0);
+                assert_int_equal(fill(writer, data, n, NULL), 0);
                 from += n;
                 assert_true(target_writer_written(writer) == from);
                 assert_true(target_writer_readable(writer) <= from);
@@ -223,8 +224,7 @@ static void test_skip_equal(void **state)
 
                 assert_int_equal(target_writer_open(target, &params, &writer, NULL), 0);
                 for (uint64_t at = 0; at < size; at += sizeof(zeros))
-                        assert_int_equal(
-                                target_writer_write(writer, zeros, (size_t)MIN2(sizeof(zeros), size - at), NULL), 0);
+                        assert_int_equal(fill(writer, zeros, (size_t)MIN2(sizeof(zeros), size - at), NULL), 0);
                 assert_int_equal(target_writer_flush(writer, NULL), 0);
                 assert_true(target_writer_durable(writer) == size && target_writer_readable(writer) == size);
                 assert_int_equal(target_writer_read(writer, 8 * MIB, true, &data, NULL), 5);
@@ -258,14 +258,21 @@ static void test_skip_equal(void **state)
 
 static void test_not_more_than_announced(void **state)
 {
-        _cleanup_(target_freep) Target *target = make_pair(MIB);
-        _cleanup_(target_writer_freep) TargetWriter *writer = NULL;
-        Failure failure = {};
+        const uint64_t sizes[] = {10, MIB};
 
-        assert_int_equal(open_b(target, 10, 0, &writer, NULL), 0);
-        assert_int_equal(target_writer_write(writer, "0123456789a", 11, &failure), -EFBIG);
-        assert_int_equal(failure.reason, FAILURE_IMAGE_TOO_LARGE);
-        assert_true(target_writer_written(writer) == 0);
+        for (size_t i = 0; i < ELEMENTSOF(sizes); i++) {
+                _cleanup_(target_freep) Target *target = make_pair(2 * MIB);
+                _cleanup_(target_writer_freep) TargetWriter *writer = NULL;
+                size_t n_room = 1;
+                void *room;
+
+                assert_int_equal(open_b(target, sizes[i], 0, &writer, NULL), 0);
+                write_pattern(writer, 0, sizes[i], 10);
+                while (target_writer_room(writer, true, &room, &n_room, NULL) == 0)
+                        ;
+                assert_int_equal(n_room, 0);
+                assert_true(target_writer_written(writer) == sizes[i]);
+        }
 }
 
 static void test_too_large(void **state)
@@ -370,7 +377,7 @@ static void test_write_error_ends_it(void **state)
         limit.rlim_cur = 3 * 512 * 1024;
         (void)signal(SIGXFSZ, SIG_IGN);
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-        r = target_writer_write(writer, data, 4 * MIB, &failure);
+        r = fill(writer, data, 4 * MIB, &failure);
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
         (void)signal(SIGXFSZ, SIG_DFL);
         assert_int_equal(r, -EFBIG);
@@ -378,7 +385,7 @@ static void test_write_error_ends_it(void **state)
         assert_non_null(strstr(failure.detail, "at offset 1572864 failed"));
         assert_non_null(strstr(failure.detail, in_folder("b")));
         /* No way on, though writing would work again. */
-        assert_int_equal(target_writer_write(writer, data, 1, &failure), -EIO);
+        assert_int_equal(fill(writer, data, 1, &failure), -EIO);
         assert_int_equal(target_writer_flush(writer, &failure), -EIO);
         assert_true(target_writer_durable(writer) == 0);
 }
@@ -394,7 +401,7 @@ static void test_read_error_names_the_offset(void **state)
         ssize_t n;
 
         assert_int_equal(open_b(target, 4 * MIB, 0, &writer, NULL), 0);
-        assert_int_equal(target_writer_write(writer, data, 2 * MIB, NULL), 0);
+        assert_int_equal(fill(writer, data, 2 * MIB, NULL), 0);
         assert_int_equal(target_writer_flush(writer, NULL), 0);
         /* What was written and is gone when it is read back. */
         assert_int_equal(truncate(in_folder("b"), 100), 0);
