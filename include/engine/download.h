@@ -62,6 +62,10 @@ typedef struct DownloadStats {
         StreamFetchStats stream; /* of all streams so far */
 } DownloadStats;
 
+/* The first plane, in order of preference, that can carry that file of the document; false: none. */
+bool download_first_plane(const DownloadParams *params, const JobDocument *document, const JobFile *file,
+                          DownloadPlane *ret);
+
 /* `document` is borrowed until download_on_document() brings another or the download is freed. */
 _must_use_ int download_new(const DownloadParams *params, const WorldOps *world, void *world_userdata,
                             const DownloadOps *ops, void *userdata, const JobDocument *document,

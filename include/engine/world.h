@@ -41,11 +41,11 @@ typedef struct WorldOps {
         void (*come_back)(void *userdata);   /* connect again after a goodbye */
 
         /* HTTPS, one fetch at a time: engine_on_http_*(). `etag` may be NULL. The URL is a secret. */
-        void (*http_prepare)(void *userdata); /* one is likely soon, and there is time now; nothing comes of it */
         void (*http_start)(const char *url, uint64_t first_byte, uint64_t total_bytes, const char *etag,
                            void *userdata);
         void (*http_resume)(void *userdata);
         void (*http_cancel)(void *userdata);
+        void (*http_prepare)(void *userdata); /* a fetch is likely soon, and there is time now; nothing is told */
 
         /* otad-installer: engine_on_call_done(). */
         void (*call)(InstallCall call, void *userdata);

@@ -25,6 +25,24 @@ const char *download_plane_to_string(DownloadPlane plane)
         return plane_words[plane];
 }
 
+static bool can_carry(DownloadPlane plane, const JobDocument *document, const JobFile *file)
+{
+        if (plane == DOWNLOAD_PLANE_HTTPS)
+                return document->https && file->url;
+        return document->mqtt && file->size_bytes <= STREAM_FILE_MAX_BYTES;
+}
+
+bool download_first_plane(const DownloadParams *params, const JobDocument *document, const JobFile *file,
+                          DownloadPlane *ret)
+{
+        for (size_t i = 0; i < params->n_planes; i++)
+                if (can_carry(params->planes[i], document, file)) {
+                        *ret = params->planes[i];
+                        return true;
+                }
+        return false;
+}
+
 int download_new(const DownloadParams *params, const WorldOps *world, void *world_userdata, const DownloadOps *ops,
                  void *userdata, const JobDocument *document, const LinkOffsets *offsets, Download **ret)
 {
@@ -130,11 +148,10 @@ static bool is_offered(const Download *d, DownloadPlane plane)
 {
         char topic[TOPIC_MAX + 1];
 
-        if (plane == DOWNLOAD_PLANE_HTTPS)
-                return d->document->https && download_current(d)->url;
-        return d->document->mqtt && download_current(d)->size_bytes <= STREAM_FILE_MAX_BYTES &&
-               topic_format(d->params.thing_name, TOPIC_FORM_STREAM_DESCRIPTION, d->document->stream_name, topic) >=
-                       0;
+        if (!can_carry(plane, d->document, download_current(d)))
+                return false;
+        return plane == DOWNLOAD_PLANE_HTTPS || topic_format(d->params.thing_name, TOPIC_FORM_STREAM_DESCRIPTION,
+                                                             d->document->stream_name, topic) >= 0;
 }
 
 bool download_find_plane(const Download *d, PlaneState state, DownloadPlane *ret)

@@ -64,24 +64,12 @@ static JobVerdict refuse(Update *u, const JobKey *key, const Failure *failure, u
         return JOB_VERDICT_SKIP;
 }
 
-/* Whether some plane that is enabled here can carry the file at all. */
-static bool has_plane(const Update *u, const JobDocument *document, const JobFile *file)
-{
-        const DownloadParams *params = &u->params.download;
-
-        for (size_t i = 0; i < params->n_planes; i++)
-                if (params->planes[i] == DOWNLOAD_PLANE_HTTPS
-                            ? document->https && file->url
-                            : document->mqtt && file->size_bytes <= STREAM_FILE_MAX_BYTES)
-                        return true;
-        return false;
-}
-
 static int check_policy(const Update *u, const JobDocument *document, const char *targets[static JOB_FILES_MAX],
                         Failure *reterr)
 {
         for (size_t i = 0; i < document->n_files; i++) {
                 const JobFile *file = &document->files[i];
+                DownloadPlane plane;
 
                 targets[i] = u->world->find_target(file->path, u->world_userdata);
                 if (!targets[i])
@@ -92,7 +80,7 @@ static int check_policy(const Update *u, const JobDocument *document, const char
                                 return fail(reterr, FAILURE_TARGET_REPEATED, EINVAL,
                                             "the files '%s' and '%s' are both for target '%s'",
                                             document->files[k].path, file->path, targets[i]);
-                if (!has_plane(u, document, file))
+                if (!download_first_plane(&u->params.download, document, file, &plane))
                         return fail(reterr, FAILURE_NO_PROTOCOL, EPROTONOSUPPORT,
                                     "the job offers no protocol that is enabled here and can carry file '%s' of "
                                     "%" PRIu64 " bytes",

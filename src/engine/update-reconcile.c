@@ -38,6 +38,7 @@ static void call_roll_back(Update *u)
 static void call_begin(Update *u)
 {
         LinkBegin begin = {.attempt = (uint64_t)u->key.execution_number};
+        DownloadPlane plane;
         char session[JOB_KEY_TEXT_MAX];
 
         assert(u->call == INSTALL_CALL_NONE && u->document);
@@ -61,7 +62,8 @@ static void call_begin(Update *u)
         update_set_waiting(u, "");
         u->call = INSTALL_CALL_BEGIN;
         u->world->begin(&begin, u->world_userdata);
-        if (u->document->https && u->params.download.planes[0] == DOWNLOAD_PLANE_HTTPS)
+        if (download_first_plane(&u->params.download, u->document, &u->document->files[0], &plane) &&
+            plane == DOWNLOAD_PLANE_HTTPS)
                 u->world->http_prepare(u->world_userdata);
 }
 

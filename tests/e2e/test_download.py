@@ -282,12 +282,14 @@ def test_too_large_for_a_stream(make_scene):
     scene.expect_failure(job, "no-protocol", status="REJECTED", phase="idle", touched=False)
 
 
-@pytest.mark.parametrize("protocol", ["https", "mqtt"])
-def test_libcurl_is_loaded_meanwhile(scene, protocol):
+@pytest.mark.parametrize("preferred, protocol", [("https", "https"), ("mqtt", "https"), ("https", "mqtt")])
+def test_libcurl_is_loaded_meanwhile(make_scene, preferred, protocol):
     """While the installer makes ready for a job by HTTPS, and for no other job at all."""
     def wait_in_hook(stage):
         scene.gateway.wait(lambda: scene.gateway.hook_calls(stage), what=stage)
 
+    other = {"https": "mqtt", "mqtt": "https"}[preferred]
+    scene = make_scene(config={"download": {"protocols": [preferred, other]}})
     scene.gateway.plan_hook("pre-install", sleep=2)
     scene.gateway.plan_hook("post-install", sleep=1)
     assert not has_libcurl(scene)

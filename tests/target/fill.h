@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "folder.h"
 #include "target/target.h"
 
 static inline int fill(TargetWriter *writer, const void *data, size_t n_data, Failure *reterr)
@@ -16,6 +17,7 @@ static inline int fill(TargetWriter *writer, const void *data, size_t n_data, Fa
                 while (r == 0); /* something else has ended */
                 if (r < 0)
                         return r;
+                assert_true(n > 0);
                 n = MIN2(n, n_data - at);
                 memcpy(room, (const uint8_t *)data + at, n);
                 r = target_writer_filled(writer, n, reterr);
